@@ -30,6 +30,11 @@ const ERRORS: [(u16, &str, &str); 12] = [
 pub(crate) fn responses(schemas: &mut Schemas, method: &Method, route: Route<'_>, form: Form, has_body: bool) -> Value {
     let status = method.policy.json.success.filter(|_| !route.is_connect()).unwrap_or(200);
     let mut responses = Map::from_iter([(status.to_string(), success(schemas, method, route, form, status))]);
+    if route.is_tagged(&method.policy) && status == 200 {
+        let told = headers(method, route, status);
+        responses
+            .insert("304".to_owned(), json!({"description": "The caller has the answer already.", "headers": told}));
+    }
     let answer = |name: &str| {
         let name = if route.is_connect() { "ConnectError" } else { name };
         json!({"$ref": format!("#/components/responses/{name}")})
@@ -52,7 +57,7 @@ pub(crate) fn responses(schemas: &mut Schemas, method: &Method, route: Route<'_>
 }
 
 fn success(schemas: &mut Schemas, method: &Method, route: Route<'_>, form: Form, status: u16) -> Value {
-    let headers = headers(method, status);
+    let headers = headers(method, route, status);
     let output = method.descriptor.output();
     let comment = schemas.comment(&output.parent_file(), output.path());
     let description = match comment {
@@ -100,7 +105,7 @@ fn of_field(schemas: &mut Schemas, field: &FieldDescriptor, form: Form) -> Value
 }
 
 /// What stands in the head of the answer.
-fn headers(method: &Method, status: u16) -> Value {
+fn headers(method: &Method, route: Route<'_>, status: u16) -> Value {
     let policy = &method.policy;
     let given = [
         ("X-Request-Id", "RequestId", true),
@@ -108,6 +113,7 @@ fn headers(method: &Method, status: u16) -> Value {
         ("RateLimit-Policy", "RateLimitPolicy", !policy.rate_limits.is_empty()),
         ("Age", "Age", policy.cache.is_some()),
         ("Cache-Status", "CacheStatus", policy.cache.is_some()),
+        ("ETag", "ETag", route.is_tagged(policy)),
         ("X-Accord-Invalidation", "Invalidation", !policy.invalidates.is_empty()),
         ("X-Accord-Consistency-Token", "ConsistencyToken", policy.cache.is_some() || !policy.invalidates.is_empty()),
         ("Location", "Location", status >= 300),
@@ -155,6 +161,7 @@ pub(crate) fn headers_of_all() -> Value {
         "ConsistencyToken": text(
             "What a later read passes as `X-Accord-At-Least-As-Fresh` to be told nothing older. Where the mesh has no cache: absent."
         ),
+        "ETag": text("Names what the answer says (RFC 9110, 8.8.3); `If-None-Match` with it is answered with 304 while that holds."),
         "Fault": text("Whose fault it was: `gateway`, `auth`, `cache` or `upstream`. Absent where a handler answered."),
         "Invalidation": text("`DEFERRED`, `BOUNDED` or `LOCAL` where some caches may answer for a while with what was before."),
         "Location": text("Where it leads."),

@@ -171,6 +171,9 @@ pub(crate) fn in_head(policy: &Policy, route: Route<'_>) -> Vec<Value> {
     if policy.cache.is_some() {
         parameters.push(json!({"$ref": "#/components/parameters/AtLeastAsFresh"}));
     }
+    if route.is_tagged(policy) {
+        parameters.push(json!({"$ref": "#/components/parameters/IfNoneMatch"}));
+    }
     let timeout = if route.is_connect() { "ConnectTimeout" } else { "RequestTimeout" };
     parameters.extend([timeout, "RequestId"].map(|name| json!({"$ref": format!("#/components/parameters/{name}")})));
     parameters
@@ -205,6 +208,13 @@ pub(crate) fn components() -> Value {
         },
         "IdempotencyKey": key(false),
         "IdempotencyKeyRequired": key(true),
+        "IfNoneMatch": {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "The `ETag` of an answer that the caller has: where it still holds, the status is 304, and nothing follows.",
+            "schema": {"type": "string"},
+            "example": "\"Yk5mUu4Ih2ml1QzfVtCdUA\"",
+        },
         "RequestId": {
             "name": "X-Request-Id",
             "in": "header",

@@ -1,7 +1,7 @@
 //! By which way a method is called.
 
 use accord_contract::http::Binding;
-use accord_contract::{Method, MethodKind};
+use accord_contract::{Method, MethodKind, Policy};
 
 /// The way to a method.
 #[derive(Clone, Copy)]
@@ -23,6 +23,11 @@ impl<'b> Route<'b> {
     /// The binding, where it is one.
     pub(crate) fn binding(self) -> Option<&'b Binding> {
         if let Self::Binding(binding) = self { Some(binding) } else { None }
+    }
+
+    /// Whether answers have an entity tag, by which a caller who has one already is told only that it still holds.
+    pub(crate) fn is_tagged(self, policy: &Policy) -> bool {
+        policy.cache.is_some() && self.binding().is_some_and(|binding| binding.method == "GET")
     }
 
     /// Whether it is Connect's.

@@ -181,6 +181,20 @@ fn policy_is_told_without_what_is_of_no_concern_to_callers() {
 }
 
 #[test]
+fn cached_read_has_an_entity_tag_and_is_told_that_it_holds() {
+    let document = shop(&rule("GetItem", "{ cache = { ttl = \"5s\" } }"));
+    let get = &document["paths"]["/v1/items/{name}"]["get"];
+    for status in ["200", "304"] {
+        assert_eq!(get["responses"][status]["headers"]["ETag"], json!({"$ref": "#/components/headers/ETag"}));
+    }
+    assert!(get["responses"]["304"]["content"].is_null());
+    let condition = json!({"$ref": "#/components/parameters/IfNoneMatch"});
+    assert!(get["parameters"].as_array().unwrap().contains(&condition));
+    let list = &document["paths"]["/v1/items"]["get"];
+    assert!(list["responses"]["304"].is_null() && !list["parameters"].as_array().unwrap().contains(&condition));
+}
+
+#[test]
 fn idempotency_key_is_a_header_of_the_request() {
     let document = shop(&rule("PutItem", "{ idempotency = { required = true } }"));
     let put = &document["paths"]["/v1/items/{name}"]["put"];
