@@ -51,6 +51,25 @@ async fn key_that_takes_a_restart_is_named_when_it_changes_under_load_and_what_r
     fabric.stop().await
 }
 
+#[tokio::test]
+async fn endpoint_that_moves_in_the_configuration_of_the_cache_is_where_it_loads_from_then_on() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let (token, address, file) = (fabric.token(READER).await?, fabric.gateway.listen, fabric.config(Part::Cache));
+    let right = fs::read_to_string(&file)?;
+    let wrong = right.replace(&fabric.catalog.url(), "http://127.0.0.1:1");
+    ensure!(wrong != right, "the cache does not load from the catalog");
+    let labels = [("kind", "configuration"), ("outcome", "replaced")];
+    // Nobody has asked for these before.
+    for (changes, text, status) in [(0.5, &wrong, 503), (1.5, &right, 404)] {
+        replace(&file, text)?;
+        fabric.cache.await_metric("accord_files_reloads_total", &labels, |count| count > changes).await?;
+        let path = format!("/v1/products/none-{status}");
+        let answer = HttpCall::new(address, Method::GET, &path).token(&token).send().await?;
+        ensure!(answer.status.as_u16() == status, "{answer:?}");
+    }
+    fabric.stop().await
+}
+
 /// What a call shows of the sections that are taken over: the address that the upstream is told, whether a page may read the answer, and
 /// whether it is explained.
 async fn shown(fabric: &Fabric, echo: &ScriptedUpstream, token: &str) -> Result<(String, bool, bool)> {

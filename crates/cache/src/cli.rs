@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use self::outbox::OutboxCommand;
 use self::stats::Stats;
 use crate::config::Config;
-use crate::serve;
+use crate::{serve, upstreams};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,6 +62,7 @@ impl Binary for AccordCache {
     const NAME: &'static str = "accord-cache";
     const ABOUT: &'static str = "Answers of declared reads, kept while their contracts allow; namespaces of keys; invalidations; idempotency records.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const RELOADED: &'static [&'static str] = &upstreams::RELOADED;
     type Config = Config;
     type Flags = Flags;
     type Command = Command;
@@ -83,8 +84,8 @@ impl Binary for AccordCache {
         config.unusable()
     }
 
-    async fn serve(config: Config, _: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
-        serve::serve(config, workers).await
+    async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
+        serve::serve(config, newest, workers).await
     }
 
     async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {

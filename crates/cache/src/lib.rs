@@ -28,6 +28,7 @@ mod forced_loads;
 mod plans;
 pub mod plan;
 pub mod origin;
+pub mod upstreams;
 mod answer_metadata;
 mod load_times;
 mod load_span;

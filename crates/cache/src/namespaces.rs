@@ -19,7 +19,7 @@ use crate::namespace_origin::KeyOrigin;
 use crate::namespace_origin::query::{QueryConfig, QueryOrigin};
 use crate::namespace_origin::records::{KeyRecords, LONGEST_KEY, RecordsConfig, RecordsOrigin};
 use crate::namespace_origin::upstream::{OriginConfig, UpstreamOrigin};
-use crate::origin::Upstreams;
+use crate::upstreams::Upstreams;
 
 /// Most namespaces: each has metrics of its own.
 const MOST: usize = 256;
@@ -313,8 +313,7 @@ fn other_origin(config: &NamespaceConfig, upstreams: &Upstreams) -> Result<Optio
         return Ok(Some(Arc::new(origin.map_err(|error| malformed(error.to_string()))?)));
     }
     let Some(origin) = &config.origin else { return Ok(None) };
-    let upstream = Arc::clone(upstreams.find(&origin.upstream)?);
-    let key_origin = UpstreamOrigin::new(origin, upstream, &config.name, config.max_value_bytes);
+    let key_origin = UpstreamOrigin::new(origin, upstreams.clone(), &config.name, config.max_value_bytes);
     Ok(Some(Arc::new(key_origin.ok_or_else(|| malformed("a method of `namespace.origin` is none"))?)))
 }
 

@@ -1,15 +1,13 @@
 //! Origin of a load: one unary call to a configured upstream, under the passport of the read that started it. What is called,
 //! and what its answer is worth, a plan says for the answers of methods, and the configuration for the keys of a namespace.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use accord_api::accord::fault::v1::Reason;
 use accord_mesh::passport;
 use accord_readthrough::{Loaded, Origin, Tag};
-use accord_runtime::{current_call::CurrentCall, deadline::Deadline, fair_share::Holder, fault, request::RequestId};
-use accord_upstream::{self as upstream, Answer, Caller, ConfigError, DiscoveryConfig, Upstream, UpstreamConfig};
+use accord_runtime::{current_call::CurrentCall, deadline::Deadline, fair_share::Holder, request::RequestId};
+use accord_upstream::{self as upstream, Answer, Caller, Upstream};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
@@ -20,45 +18,6 @@ use crate::load_span::traced;
 use crate::namespace_origin::KeyCall;
 use crate::origin_failure::failure_of;
 use crate::plan::Plan;
-
-/// The upstreams that the configuration holds. Nobody can make the cache call any other address.
-#[derive(Clone, Debug)]
-pub struct Upstreams(Arc<HashMap<Arc<str>, Arc<Upstream>>>);
-
-impl Upstreams {
-    /// Connects to nothing yet.
-    pub fn new(configured: &[UpstreamConfig], discovery: &DiscoveryConfig) -> Result<Self, ConfigError> {
-        let upstreams = Upstream::all(configured, discovery)?;
-        Ok(Self(Arc::new(upstreams.into_iter().map(|upstream| (Arc::clone(upstream.name()), upstream)).collect())))
-    }
-
-    /// Asks all endpoints from time to time whether they live, so that a dead one is known before a load finds out.
-    pub fn keep_checking_health(&self) {
-        for upstream in self.0.values().flat_map(Upstream::with_versions) {
-            tokio::spawn(Arc::clone(upstream).keep_checking_health());
-        }
-    }
-
-    /// The upstream of a name.
-    pub fn find(&self, name: &str) -> Result<&Arc<Upstream>, Status> {
-        self.0.get(name).ok_or_else(|| {
-            let problem =
-                format!("the cache's configuration holds no upstream {name:?}: give it the [[upstream]] section");
-            fault::status(Reason::UpstreamUnknown, problem)
-        })
-    }
-
-    /// A version of an upstream; its own endpoints for the empty name.
-    pub fn find_version(&self, name: &str, version: &str) -> Result<&Arc<Upstream>, Status> {
-        self.find(name)?.version(version).ok_or_else(|| {
-            let problem = format!(
-                "the cache's configuration holds no version {version:?} of the upstream {name:?}: give it the \
-                 [[upstream.version]] section"
-            );
-            fault::status(Reason::UpstreamUnknown, problem)
-        })
-    }
-}
 
 /// What is loaded.
 #[derive(Clone, Debug)]

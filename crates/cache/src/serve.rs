@@ -12,7 +12,9 @@ use accord_mesh::MeshClient;
 use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, InProcessLog, Limits, Live, MemoryStore, Metrics, Replica};
 use accord_runtime::grpc_server::GrpcServer;
-use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
+use accord_runtime::{
+    admin, cli::Newest, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers,
+};
 use anyhow::{Context, Result, bail};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -25,7 +27,7 @@ use crate::log::{self, LiveEngine, LiveReplica, Log, PostgresLog};
 use crate::namespace_origin::query::QueryOrigin;
 use crate::namespace_origin::records::KeyRecords;
 use crate::namespaces::Namespaces;
-use crate::origin::{Loader, Upstreams};
+use crate::origin::Loader;
 use crate::outbox::{self, database::Database};
 use crate::passport::Passports;
 use crate::plans::Plans;
@@ -37,6 +39,7 @@ use crate::service::{
     namespaces::{NamespaceService, Replicated},
     read_through::ReadThrough,
 };
+use crate::upstreams::{self, Upstreams};
 
 const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
 
@@ -116,7 +119,7 @@ async fn check_outboxes(config: &Config) -> Result<()> {
 }
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
-pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
+pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) -> Result<()> {
     let telemetry = telemetry::init("accord-cache", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
@@ -131,6 +134,7 @@ pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     tokio::spawn(sweep(stores.idempotency.clone(), config.records.sweep_interval));
     let upstreams = Upstreams::new(&config.upstream, &config.discovery)?;
     upstreams.keep_checking_health();
+    tokio::spawn(upstreams::follow(upstreams.clone(), newest));
     if config.upstream.is_empty() {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
     }

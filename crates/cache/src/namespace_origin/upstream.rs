@@ -12,7 +12,7 @@ use accord_runtime::config::bound::{self, Count, HOUR, Time};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::rate_limited_log::RateLimitedLog;
-use accord_upstream::{Call, Caller, Retries, Upstream, UpstreamConfig};
+use accord_upstream::{Call, Caller, Retries, UpstreamConfig};
 use accord_wire::put_bytes;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -27,6 +27,7 @@ use super::{KeyCaller, KeyOrigin};
 use crate::load_span::traced;
 use crate::origin_failure::failure_of;
 use crate::plan::method_path;
+use crate::upstreams::Upstreams;
 
 /// What stands in place of a permission where the method asks for none.
 const AUTHENTICATED: &str = "authenticated";
@@ -103,7 +104,8 @@ impl OriginConfig {
 /// How the keys of a namespace are loaded from an upstream.
 #[derive(Debug)]
 pub struct UpstreamOrigin {
-    upstream: Arc<Upstream>,
+    upstreams: Upstreams,
+    upstream: Box<str>,
     method: Method,
     batch: Option<Batch>,
     /// What its caller needs there; empty where being authenticated is enough.
@@ -125,7 +127,7 @@ impl UpstreamOrigin {
     /// Of a namespace of this name whose values may have so many bytes; nothing where a method is none, which is refused before.
     pub(crate) fn new(
         config: &OriginConfig,
-        upstream: Arc<Upstream>,
+        upstreams: Upstreams,
         namespace: &str,
         max_value_bytes: usize,
     ) -> Option<Self> {
@@ -143,7 +145,8 @@ impl UpstreamOrigin {
             None => None,
         };
         Some(Self {
-            upstream,
+            upstreams,
+            upstream: config.upstream.as_str().into(),
             method: Method::new(&config.method)?,
             batch,
             permission: permission.into(),
@@ -212,8 +215,9 @@ impl UpstreamOrigin {
             timed: Some(method.timed),
         };
         let request = Bytes::from(request);
-        let outcome = traced(&caller.read, &method.path, self.upstream.unary(&call, &request)).await;
-        let answer = outcome.result.map_err(|failure| failure_of(&failure.status(self.upstream.name())))?;
+        let upstream = self.upstreams.find(&self.upstream).map_err(|status| failure_of(&status))?;
+        let outcome = traced(&caller.read, &method.path, upstream.unary(&call, &request)).await;
+        let answer = outcome.result.map_err(|failure| failure_of(&failure.status(upstream.name())))?;
         answer.result.map_err(|status| failure_of(&self.refused(method, &status)))
     }
 
@@ -246,7 +250,7 @@ impl UpstreamOrigin {
 
     fn no_such_method(&self, method: &Method) -> Status {
         let key = if method.name == self.method.name { "origin.method" } else { "origin.batch.method" };
-        let (upstream, name, namespace) = (self.upstream.name(), &method.name, &self.namespace);
+        let (upstream, name, namespace) = (&self.upstream, &method.name, &self.namespace);
         let message = format!(
             "the upstream {upstream} has no method {name}; correct `namespace.{key}` of the namespace {namespace}"
         );
@@ -255,7 +259,7 @@ impl UpstreamOrigin {
     }
 
     fn describe(&self, method: &Method) -> String {
-        format!("{} of the upstream {}", method.name, self.upstream.name())
+        format!("{} of the upstream {}", method.name, self.upstream)
     }
 }
 
@@ -266,7 +270,7 @@ impl KeyOrigin for UpstreamOrigin {
     }
 
     fn question(&self) -> Option<Question<'_>> {
-        let (method, permission, audience) = (&*self.method.name, &*self.permission, &**self.upstream.name());
+        let (method, permission, audience) = (&*self.method.name, &*self.permission, &*self.upstream);
         Some(Question { method, permission, audience, address: None, protocol: "grpc", actor: None })
     }
 

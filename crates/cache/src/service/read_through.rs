@@ -30,12 +30,13 @@ use crate::answer_metadata::AnswerMetadata;
 use crate::checker::Checker;
 use crate::consistency_tokens::{ConsistencyTokens, patience};
 use crate::malformed::{bounded, malformed};
-use crate::origin::{MethodCall, OriginCall, Upstreams};
+use crate::origin::{MethodCall, OriginCall};
 use crate::origin_failure::failure_of;
 use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
 use crate::service::{consistency, outcome, overloaded};
+use crate::upstreams::Upstreams;
 
 /// How long before the end of a reader's wait budget a stale answer is served for one that does not come.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -149,7 +150,7 @@ impl<L: InvalidationLog, O: Origin<Call = OriginCall>, S: Store, W: World, P: Pa
         passport: Option<HeaderValue>,
         terms: Terms,
     ) -> Result<(Read<OriginCall>, Option<Owner>), Status> {
-        let upstream = Arc::clone(self.upstreams.find_version(&plan.upstream, &plan.version)?);
+        let upstream = self.upstreams.find_version(&plan.upstream, &plan.version)?;
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, message.headers)?;
         let lease = holder(&message.holder)?.and_then(|holder| plan.lease(holder));

@@ -13,7 +13,7 @@ use accord_api::accord::policy::v1::Cache;
 use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
 use accord_cache::log::LiveEngine;
-use accord_cache::origin::Upstreams;
+use accord_cache::upstreams::Upstreams;
 use accord_cache::{records::Records, serve, serve::Stores};
 use accord_mesh::guard::GuardedServer;
 use accord_readthrough::Limits;

@@ -1,15 +1,15 @@
 //! Loads from the upstream, and what becomes of its failures: stale-if-error, deadlines.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
 use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as ReadResult};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_cache::origin::{Loader, MethodCall, OriginCall, Upstreams};
+use accord_cache::origin::{Loader, MethodCall, OriginCall};
 use accord_cache::plan::Plan;
+use accord_cache::upstreams::Upstreams;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
 use accord_runtime::{current_call::CurrentCall, fault, request::RequestId, shutdown::Shutdown};
@@ -113,7 +113,7 @@ async fn stored_answer_holds_no_spare_memory() {
     let read = get("milk");
     let call = OriginCall::Method(MethodCall {
         plan: Plan::compile([0; 32], read.plan).unwrap().into(),
-        upstream: Arc::clone(upstreams.find("shop").unwrap()),
+        upstream: upstreams.find("shop").unwrap(),
         request: read.read.request,
         passport: None,
         headers: HeaderMap::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::{Retry, StatusCode};
 use accord_runtime::fault;
-use accord_upstream::HealthStatus;
+use accord_upstream::{DiscoveryConfig, HealthStatus, UpstreamConfig};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -78,6 +78,31 @@ async fn dead_endpoints_among_three_fail_no_read() {
         assert_eq!(product(&fixture.read(get(&id), ADA).await.unwrap()).id, id);
     }
     assert_eq!(fixture.shop.calls(), 40);
+}
+
+#[tokio::test]
+async fn upstreams_of_another_configuration_are_asked_from_the_next_load_on() {
+    let fixture = begin().await;
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let url = fixture.shop.url.clone();
+    let other = |id| get(id).with(|plan| plan.upstream = "other".to_owned());
+    let ada = Some("north/ada@other");
+    let change = async {
+        fixture.shop.saw(1).await;
+        // The upstream of the load that is under way goes, and another one comes.
+        fixture.upstreams.reconfigure(&[upstream("other", &[&url])], &DiscoveryConfig::default()).await.unwrap();
+        fixture.shop.open.add_permits(2);
+    };
+    let (under_way, ()) = tokio::join!(fixture.read(get("milk"), ADA), change);
+    assert_eq!(product(&under_way.unwrap()).id, "milk");
+    assert_eq!(product(&fixture.read(other("bread"), ada).await.unwrap()).id, "bread");
+    let gone = fixture.read(get("eggs"), ADA).await.unwrap_err();
+    assert_eq!(fault::reason_of(&gone), Some(Reason::UpstreamUnknown));
+
+    let wrong = UpstreamConfig { urls: vec!["no url".to_owned()], ..upstream("shop", &[]) };
+    assert!(fixture.upstreams.reconfigure(&[wrong], &DiscoveryConfig::default()).await.is_err());
+    fixture.shop.open.add_permits(1);
+    assert_eq!(product(&fixture.read(other("salt"), ada).await.unwrap()).id, "salt");
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use accord_upstream::Upstream;
-use futures_util::future::join_all;
 
 use super::follow::blocking;
 use super::live::{Configured, Tables};
@@ -28,7 +27,7 @@ impl Tables {
         let present = self.load();
         let upstreams = Upstream::all_after(present.upstreams(), &config.upstream, &config.discovery)
             .map_err(|error| Refused::one(format!("error: {error}")))?;
-        warm_up(present.upstreams(), &upstreams).await;
+        Upstream::check_new(present.upstreams(), &upstreams).await;
         let answered = read_moved(&before, config, &upstreams).await?;
         let (tables, config) = (Arc::clone(self), Arc::clone(config));
         let replaced = blocking(move || tables.replace_upstreams(&config, &upstreams, &answered)).await;
@@ -64,15 +63,6 @@ impl Tables {
         self.count("replaced");
         Ok(())
     }
-}
-
-/// Connects to what is new, and finds out how it is, so that no call has to wait for that.
-async fn warm_up(present: &[Arc<Upstream>], upstreams: &[Arc<Upstream>]) {
-    let is_known = |upstream: &Arc<Upstream>| {
-        present.iter().flat_map(Upstream::with_versions).any(|known| Arc::ptr_eq(known, upstream))
-    };
-    let new = upstreams.iter().flat_map(Upstream::with_versions).filter(|upstream| !is_known(upstream));
-    join_all(new.map(Upstream::check_health)).await;
 }
 
 /// What upstreams serve that were somewhere else before, or nowhere; or why one does not say it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accord_runtime::reload::Reloading;
+use futures_util::future::join_all;
 use rustls::ClientConfig;
 
 use super::versions::Versions;
@@ -52,6 +53,15 @@ impl Upstream {
         let before = before.map(Arc::as_ref);
         let discoveries = discoveries(urls, &discovery.kubernetes, before);
         Ok(Self::discovered_by(config, discovery, Parts { trust, discoveries, versions }, before))
+    }
+
+    /// Connects to those of these that were not there before, and finds out how they are, so that no call has to wait for that.
+    pub async fn check_new(before: &[Arc<Self>], after: &[Arc<Self>]) {
+        let is_known = |upstream: &Arc<Self>| {
+            before.iter().flat_map(Self::with_versions).any(|known| Arc::ptr_eq(known, upstream))
+        };
+        let new = after.iter().flat_map(Self::with_versions).filter(|upstream| !is_known(upstream));
+        join_all(new.map(Self::check_health)).await;
     }
 
     /// From now on it is called instead of the one that had its name before: its bounds hold for both, whose calls in flight go
