@@ -39,7 +39,7 @@ use crate::service::{
     namespaces::{NamespaceService, Replicated},
     read_through::ReadThrough,
 };
-use crate::upstreams::{self, Upstreams};
+use crate::upstreams::Upstreams;
 
 const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
 
@@ -134,7 +134,7 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     tokio::spawn(sweep(stores.idempotency.clone(), config.records.sweep_interval));
     let upstreams = Upstreams::new(&config.upstream, &config.discovery)?;
     upstreams.keep_checking_health();
-    tokio::spawn(upstreams::follow(upstreams.clone(), newest));
+    tokio::spawn(follow_configuration(upstreams.clone(), newest));
     if config.upstream.is_empty() {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
     }
@@ -155,6 +155,17 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     stores.close().await;
     telemetry.shutdown().await;
     served
+}
+
+/// Takes over what the configuration says each time that it changes.
+async fn follow_configuration(upstreams: Upstreams, mut newest: Newest<Config>) {
+    while newest.changed().await.is_ok() {
+        let Some(change) = newest.borrow_and_update().clone() else { continue };
+        match upstreams.reconfigure(&change.config.upstream, &change.config.discovery).await {
+            Ok(()) => change.taken(),
+            Err(error) => change.refused([error.to_string()]),
+        }
+    }
 }
 
 /// Serves while no other process of this cache does. What is kept, and what is known of leases, begins with the lock.

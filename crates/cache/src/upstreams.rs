@@ -8,14 +8,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::cli::Newest;
 use accord_runtime::fault;
 use accord_upstream::{ConfigError, DiscoveryConfig, Upstream, UpstreamConfig};
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tonic::Status;
-
-use crate::config::Config;
 
 /// The sections of the configuration that are taken over.
 pub(crate) const RELOADED: [&str; 2] = ["discovery", "upstream"];
@@ -98,15 +95,4 @@ impl fmt::Debug for Upstreams {
 
 fn by_name(upstreams: impl IntoIterator<Item = Arc<Upstream>>) -> HashMap<Arc<str>, Arc<Upstream>> {
     upstreams.into_iter().map(|upstream| (Arc::clone(upstream.name()), upstream)).collect()
-}
-
-/// Takes over what the configuration says each time that it changes.
-pub(crate) async fn follow(upstreams: Upstreams, mut newest: Newest<Config>) {
-    while newest.changed().await.is_ok() {
-        let Some(change) = newest.borrow_and_update().clone() else { continue };
-        match upstreams.reconfigure(&change.config.upstream, &change.config.discovery).await {
-            Ok(()) => change.taken(),
-            Err(error) => change.refused([error.to_string()]),
-        }
-    }
 }

@@ -179,18 +179,19 @@ pub(crate) fn in_head(policy: &Policy, route: Route<'_>) -> Vec<Value> {
     parameters
 }
 
+fn idempotency_key(required: bool) -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": required,
+        "description": "Chosen by the caller. A call that is repeated with the same key and request gets the answer of the first.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        "example": "5f1c7d1e-8c57-4c6a-9a4a-0f6f3f1b2d11",
+    })
+}
+
 /// The parameters that many operations have.
 pub(crate) fn components() -> Value {
-    let key = |required: bool| {
-        json!({
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": required,
-            "description": "Chosen by the caller. A call that is repeated with the same key and request gets the answer of the first.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-            "example": "5f1c7d1e-8c57-4c6a-9a4a-0f6f3f1b2d11",
-        })
-    };
     json!({
         "AtLeastAsFresh": {
             "name": "X-Accord-At-Least-As-Fresh",
@@ -206,8 +207,8 @@ pub(crate) fn components() -> Value {
             "schema": {"type": "integer", "minimum": 1},
             "example": 1500,
         },
-        "IdempotencyKey": key(false),
-        "IdempotencyKeyRequired": key(true),
+        "IdempotencyKey": idempotency_key(false),
+        "IdempotencyKeyRequired": idempotency_key(true),
         "IfNoneMatch": {
             "name": "If-None-Match",
             "in": "header",
