@@ -1,6 +1,6 @@
 //! Configuration files beside those of the fabric, as `cargo xtask up --config` gives them; and files that change under load.
 
-use crate::{load::under_load, scripted_upstream::ScriptedUpstream, tls::replace, wire::GrpcCall};
+use crate::{create, load::under_load, scripted_upstream::ScriptedUpstream, tls::replace, wire::GrpcCall};
 use accord_fabric::{Fabric, Part, READER, http::HttpCall};
 use anyhow::{Context, Result, ensure};
 use http::Method;
@@ -41,13 +41,12 @@ async fn level_of_the_log_that_is_changed_under_load_holds_at_once() -> Result<(
 #[tokio::test]
 async fn key_that_takes_a_restart_is_named_when_it_changes_under_load_and_what_runs_goes_on() -> Result<()> {
     let mut fabric = Fabric::start().await?;
-    let lines = "[openapi]\ntitle = \"Another\"\n[limits]\nmax_in_flight = 77\n";
+    let lines = "[console]\nenabled = false\n[limits]\nmax_in_flight = 77\n";
     change_under_load(&mut fabric, lines, "restart_needed").await?;
     let log = fabric.gateway.process.log();
     assert!(log.contains("these keys changed and take a restart"), "{log}");
-    assert!(log.lines().any(|line| line.contains("take a restart") && line.contains("openapi")), "{log}");
+    assert!(log.lines().any(|line| line.contains("take a restart") && line.contains("console.enabled")), "{log}");
     assert!(!log.lines().any(|line| line.contains("take a restart") && line.contains("limits")), "{log}");
-    assert_eq!(fabric.get("/openapi.json").send().await?.json()?["info"]["title"], "API");
     fabric.stop().await
 }
 
@@ -67,6 +66,23 @@ async fn endpoint_that_moves_in_the_configuration_of_the_cache_is_where_it_loads
         let answer = HttpCall::new(address, Method::GET, &path).token(&token).send().await?;
         ensure!(answer.status.as_u16() == status, "{answer:?}");
     }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn what_is_told_and_compressed_changes_under_load() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let title = "long ".repeat(30);
+    assert_eq!(create(&fabric, title.trim()).await?.status, 200);
+    let path = "/v1/products/oak-desk";
+    let token = fabric.token(READER).await?;
+    let read = fabric.get(path).token(&token).header("accept-encoding", "gzip").send().await?;
+    assert_eq!(read.header("content-encoding"), None, "it is short");
+    let lines = "[openapi]\ntitle = \"Another\"\n[compression]\nmin_bytes = 100\n";
+    change_under_load(&mut fabric, lines, "replaced").await?;
+    assert_eq!(fabric.get("/openapi.json").send().await?.json()?["info"]["title"], "Another");
+    let read = fabric.get(path).token(&token).header("accept-encoding", "gzip").send().await?;
+    assert_eq!(read.header("content-encoding"), Some("gzip"));
     fabric.stop().await
 }
 

@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -26,7 +26,8 @@ const FOLLOWED: u32 = 100;
 
 /// What is kept.
 pub(crate) struct CallSamples {
-    slow_call: Duration,
+    /// In nanoseconds.
+    slow_call: AtomicU64,
     to_follow: AtomicU32,
     kept: Mutex<Kept>,
 }
@@ -68,7 +69,14 @@ impl Kind {
 impl CallSamples {
     /// Calls are slow from this duration on.
     pub(crate) fn new(slow_call: Duration) -> Self {
-        Self { slow_call, to_follow: AtomicU32::new(0), kept: Mutex::default() }
+        let samples = Self { slow_call: AtomicU64::default(), to_follow: AtomicU32::new(0), kept: Mutex::default() };
+        samples.take_over(slow_call);
+        samples
+    }
+
+    /// From now on, calls are slow from this duration on.
+    pub(crate) fn take_over(&self, slow_call: Duration) {
+        self.slow_call.store(slow_call.as_nanos().try_into().unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Follows a call step by step, where somebody looks and has not seen enough.
@@ -83,7 +91,8 @@ impl CallSamples {
     /// Keeps a call that is over, where it is one of those that are. `is_unary` is asked where it took long: a stream is meant to.
     pub(crate) fn ended(&self, ended: &EndedCall<'_>, is_unary: impl FnOnce(&str) -> bool) {
         let is_failed = ended.status != "OK";
-        let is_slow = ended.duration >= self.slow_call && is_unary(ended.method);
+        let slow_call = Duration::from_nanos(self.slow_call.load(Relaxed));
+        let is_slow = ended.duration >= slow_call && is_unary(ended.method);
         if !is_failed && !is_slow && !ended.record.has_journal() {
             return;
         }

@@ -10,6 +10,7 @@ pub(crate) mod openapi;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use accord_runtime::health::Health;
 use accord_runtime::shutdown::Shutdown;
@@ -29,7 +30,7 @@ use tower::Service;
 use self::limits::InspectionLimits;
 pub(crate) use self::limits::answer;
 use self::merge::merge;
-use self::openapi::OpenApi;
+use self::openapi::{OpenApi, OpenApiConfig};
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -39,8 +40,9 @@ const REFLECTION: [&str; 2] = ["/grpc.reflection.v1.ServerReflection/", "/grpc.r
 pub(crate) struct Inspection {
     routes: ArcSwap<Routes>,
     health: Health,
-    reflection: bool,
-    openapi: Option<OpenApi>,
+    tables: Arc<Tables>,
+    reflection: AtomicBool,
+    openapi: OpenApi,
     limits: InspectionLimits,
 }
 
@@ -50,15 +52,31 @@ impl Inspection {
         tables: &Arc<Tables>,
         health: &Health,
         reflection: bool,
-        openapi: Option<OpenApi>,
+        openapi: OpenApi,
         shutdown: &Shutdown,
     ) -> Arc<Self> {
         let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
         let limits = InspectionLimits::new();
-        let inspection = Arc::new(Self { routes, health: health.clone(), reflection, openapi, limits });
-        spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
+        let (health_of_all, tables_of_all, reflection) =
+            (health.clone(), Arc::clone(tables), AtomicBool::new(reflection));
+        let inspection = Self { routes, health: health_of_all, tables: tables_of_all, reflection, openapi, limits };
+        let inspection = Arc::new(inspection);
+        spawn(shutdown, follow_tables(Arc::clone(&inspection)));
         spawn(shutdown, follow_upstreams(health.clone(), Arc::clone(tables)));
         inspection
+    }
+
+    /// From now on, whether server reflection is answered, and what the `OpenAPI` document is.
+    pub(crate) fn take_over(&self, reflection: bool, openapi: &OpenApiConfig) {
+        self.openapi.take_over(openapi);
+        if self.reflection.swap(reflection, Relaxed) != reflection {
+            self.renew();
+        }
+    }
+
+    fn renew(&self) {
+        let routes = routes(&self.tables.load(), &self.health, self.reflection.load(Relaxed));
+        self.routes.store(Arc::new(routes));
     }
 
     /// Whether a path is answered here, before the method table is asked.
@@ -78,11 +96,10 @@ impl Inspection {
     }
 }
 
-async fn follow_tables(inspection: Arc<Inspection>, tables: Arc<Tables>) {
-    let mut changed = tables.subscribe();
+async fn follow_tables(inspection: Arc<Inspection>) {
+    let mut changed = inspection.tables.subscribe();
     while changed.changed().await.is_ok() {
-        let routes = routes(&tables.load(), &inspection.health, inspection.reflection);
-        inspection.routes.store(Arc::new(routes));
+        inspection.renew();
     }
 }
 

@@ -9,9 +9,21 @@ use std::sync::{
 };
 
 /// The sections that are taken over.
-pub(crate) const RELOADED: [&str; 7] = ["contract", "cors", "discovery", "explain", "forwarding", "limits", "upstream"];
+pub(crate) const RELOADED: [&str; 11] = [
+    "compression",
+    "console.slow_call",
+    "contract",
+    "cors",
+    "discovery",
+    "explain",
+    "forwarding",
+    "limits",
+    "openapi",
+    "reflection",
+    "upstream",
+];
 
-/// Of them, what each call looks at; the limits are where they are held, and the upstreams are in the tables.
+/// Of them, what each call looks at; the others are where they are made use of, and the upstreams are in the tables.
 pub(crate) struct LiveSettings {
     /// What browsers are told of calls by the public listener.
     pub cors: Arc<ArcSwapOption<Cors>>,

@@ -79,7 +79,7 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     let service = |listener, keep_alive| service(listener, &gateway, &inspection, &cache_reads, keep_alive);
     let public_service = || service(ListenerKind::Public, KeepAlive::of(&config.listen));
     let admin = operate(&gateway, &telemetry, &health)?;
-    table::spawn(&shutdown, reload::follow(Arc::clone(&gateway), newest));
+    table::spawn(&shutdown, reload::follow(Arc::clone(&gateway), Arc::clone(&inspection), newest));
     let admin = WithConsole::new(admin, &config.console, &gateway.mesh, public_service);
 
     let internal = internal_listener.as_ref().map(|(internal, _)| internal.address());

@@ -11,7 +11,7 @@ use accord_openapi::Surroundings;
 use accord_runtime::{
     config::bound, deadline::Deadline, holding_body::HoldingBody, inspection::address_of, write_deadline::write_by,
 };
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -41,7 +41,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 const VERSION_LENGTH: usize = 12;
 
 /// The `OpenAPI` document of what the public listener serves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpenApiConfig {
     /// Whether `GET /openapi.json` is answered at the public listener, to everybody: all methods that anybody may call, with their
@@ -61,14 +61,15 @@ impl Default for OpenApiConfig {
 /// The document of the contract in force.
 pub(crate) struct OpenApi {
     tables: Arc<Tables>,
-    title: String,
+    config: ArcSwap<OpenApiConfig>,
     by_certificate: bool,
     made: ArcSwapOption<OfTable>,
 }
 
-/// The document of one snapshot, once somebody asked for it.
+/// The document of one snapshot under one configuration, once somebody asked for it.
 struct OfTable {
     table: Weak<MethodTable>,
+    config: Arc<OpenApiConfig>,
     written: OnceCell<Written>,
 }
 
@@ -82,41 +83,50 @@ struct Written {
 }
 
 impl OpenApi {
-    /// Of what `tables` hold, which may be called by certificate or not; none where it is switched off.
-    pub(crate) fn new(tables: &Arc<Tables>, config: &OpenApiConfig, by_certificate: bool) -> Option<Self> {
-        let (tables, title) = (Arc::clone(tables), config.title.clone());
-        config.enabled.then(|| Self { tables, title, by_certificate, made: ArcSwapOption::empty() })
+    /// Of what `tables` hold, which may be called by certificate or not.
+    pub(crate) fn new(tables: &Arc<Tables>, config: &OpenApiConfig, by_certificate: bool) -> Self {
+        let config = ArcSwap::from_pointee(config.clone());
+        Self { tables: Arc::clone(tables), config, by_certificate, made: ArcSwapOption::empty() }
     }
 
-    /// Whether a request asks for it. A contract that has a binding of this path keeps it.
+    /// Whether a request asks for it, and it is served. A contract that has a binding of this path keeps it.
     fn is_asked_for<B>(&self, request: &Request<B>) -> bool {
         request.uri().path() == PATH
+            && self.config.load().enabled
             && [Method::GET, Method::HEAD].contains(request.method())
             && self.tables.load().http(&Method::GET, PATH).is_err()
+    }
+
+    /// From now on, as this configuration says.
+    pub(super) fn take_over(&self, config: &OpenApiConfig) {
+        if **self.config.load() != *config {
+            self.config.store(Arc::new(config.clone()));
+        }
     }
 
     async fn written(&self) -> Result<Written, Fault> {
         let table = self.tables.load();
         let of_table = self.of_table(&table);
-        let (title, by_certificate) = (self.title.clone(), self.by_certificate);
+        let (config, by_certificate) = (Arc::clone(&of_table.config), self.by_certificate);
         let write = || async move {
             // A large contract takes a while, in which a worker has others to serve.
-            tokio::task::spawn_blocking(move || written(&document(&table, &title, by_certificate))).await
+            tokio::task::spawn_blocking(move || written(&document(&table, &config.title, by_certificate))).await
         };
         of_table.written.get_or_try_init(write).await.cloned().map_err(|_panic| Fault::defect())
     }
 
     /// The place of a snapshot's document: the same for all who ask, or hardly ever one more.
     fn of_table(&self, table: &Arc<MethodTable>) -> Arc<OfTable> {
-        let current = self.made.load_full();
-        match &current {
-            Some(made) if Weak::as_ptr(&made.table) == Arc::as_ptr(table) => Arc::clone(made),
-            _ => {
-                let fresh = Arc::new(OfTable { table: Arc::downgrade(table), written: OnceCell::new() });
-                self.made.store(Some(Arc::clone(&fresh)));
-                fresh
-            }
+        let (current, config) = (self.made.load_full(), self.config.load_full());
+        let is_of = |made: &&Arc<OfTable>| {
+            Weak::as_ptr(&made.table) == Arc::as_ptr(table) && Arc::ptr_eq(&made.config, &config)
+        };
+        if let Some(made) = current.as_ref().filter(is_of) {
+            return Arc::clone(made);
         }
+        let fresh = Arc::new(OfTable { table: Arc::downgrade(table), config, written: OnceCell::new() });
+        self.made.store(Some(Arc::clone(&fresh)));
+        fresh
     }
 }
 
@@ -159,7 +169,7 @@ fn version_of(text: &[u8]) -> String {
 impl Inspection {
     /// Whether a request of the public listener asks for the `OpenAPI` document.
     pub(crate) fn is_asked_for_openapi<B>(&self, request: &Request<B>) -> bool {
-        self.openapi.as_ref().is_some_and(|openapi| openapi.is_asked_for(request))
+        self.openapi.is_asked_for(request)
     }
 
     /// Answers a request for which [`Inspection::is_asked_for_openapi`] said yes, within the bounds of health and reflection.
@@ -174,8 +184,7 @@ impl Inspection {
             Ok(slot) => slot,
             Err(status) => return protocol.fault(&Fault::from_status(Component::Gateway, status)),
         };
-        let Some(openapi) = &self.openapi else { return protocol.fault(&Fault::defect()) };
-        match openapi.written().await {
+        match self.openapi.written().await {
             Ok(written) => {
                 answer(&written, accepted, request.headers()).map(|body| Body::new(HoldingBody::new(body, slot)))
             }

@@ -49,12 +49,16 @@ async fn health_of(inspection: &Arc<Inspection>, service: &str) -> ServingStatus
 
 /// What a client reads by reflection from a gateway that answers with `inspection`.
 async fn read_through(inspection: &Arc<Inspection>) -> reflect::Descriptors {
+    reflected(inspection).await.unwrap()
+}
+
+async fn reflected(inspection: &Arc<Inspection>) -> Result<reflect::Descriptors, reflect::ReflectError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes = Routes::clone(&inspection.routes.load());
     let server = tonic::transport::Server::builder().add_routes(routes);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    reflect::read(&accord_upstream::Client::lazy(&url).unwrap()).await.unwrap()
+    reflect::read(&accord_upstream::Client::lazy(&url).unwrap()).await
 }
 
 #[tokio::test]
@@ -73,6 +77,11 @@ async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is_for_as_long_as
     }
     assert_eq!(health_of(&inspection, "catalog.v1.ProductService").await, ServingStatus::Serving);
     assert_eq!(health_of(&inspection, "").await, ServingStatus::Serving);
+
+    inspection.take_over(false, &OpenApiConfig::default());
+    assert!(reflected(&inspection).await.is_err());
+    inspection.take_over(true, &OpenApiConfig::default());
+    assert_eq!(read_through(&inspection).await.services, ["catalog.v1.ProductService"]);
 
     let gone = Config { upstream: Vec::new(), ..Config::clone(&tables.config()) };
     tables.reconfigure(&Arc::new(gone)).await.unwrap();

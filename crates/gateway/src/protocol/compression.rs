@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 use tonic::body::Body;
 
 const VARY: HeaderValue = HeaderValue::from_static("accept-encoding");
@@ -113,19 +116,29 @@ impl Accepted {
 
 /// Compresses answers.
 pub(crate) struct Compression {
-    /// From which size on; none where no answer is compressed.
-    min_bytes: Option<u64>,
+    /// From which size on; [`NEVER`] where no answer is compressed.
+    min_bytes: AtomicU64,
 }
+
+/// A size that no answer has.
+const NEVER: u64 = u64::MAX;
 
 impl Compression {
     /// As the configuration says.
     pub(crate) fn new(config: &CompressionConfig) -> Self {
-        Self { min_bytes: config.enabled.then_some(config.min_bytes) }
+        let compression = Self { min_bytes: AtomicU64::new(NEVER) };
+        compression.take_over(config);
+        compression
+    }
+
+    /// From the next answer on, as this configuration says.
+    pub(crate) fn take_over(&self, config: &CompressionConfig) {
+        self.min_bytes.store(if config.enabled { config.min_bytes } else { NEVER }, Relaxed);
     }
 
     /// What a caller accepts, where anything is compressed at all.
     pub(crate) fn accepted(&self, headers: &HeaderMap) -> Option<Coding> {
-        Coding::accepted(headers).filter(|_| self.min_bytes.is_some())
+        Coding::accepted(headers).filter(|_| self.min_bytes.load(Relaxed) < NEVER)
     }
 
     /// Says what an answer varies by, and how it is to be compressed. Its tag names other bytes then, and so is weak.
@@ -144,7 +157,7 @@ impl Compression {
 
     /// Whether it is a text in hand that is long enough, and not compressed yet.
     fn is_worth_it(&self, response: &Response<Body>) -> bool {
-        let is_long = || Some(response.body().size_hint().exact()? >= self.min_bytes?);
+        let is_long = || Some(response.body().size_hint().exact()? >= self.min_bytes.load(Relaxed));
         let headers = response.headers();
         is_long() == Some(true)
             && response.status() != StatusCode::PARTIAL_CONTENT

@@ -1,6 +1,6 @@
 //! Hot reload of the configuration: each change is taken over as a whole, or nothing of it.
 
-use crate::{call::Gateway, config::Config};
+use crate::{call::Gateway, config::Config, inspect::Inspection};
 use accord_runtime::{
     backoff::Backoff,
     cli::{Change, Newest},
@@ -16,17 +16,21 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 const JITTER: f64 = 0.4;
 
 /// Takes over what the configuration says each time that it changes.
-pub(super) async fn follow(gateway: Arc<Gateway>, mut newest: Newest<Config>) {
+pub(super) async fn follow(gateway: Arc<Gateway>, inspection: Arc<Inspection>, mut newest: Newest<Config>) {
     while newest.changed().await.is_ok() {
         let change = newest.borrow_and_update().clone();
         if let Some(change) = change {
-            until_taken(&gateway, &change, newest.clone()).await;
+            until_taken((&gateway, &inspection), &change, newest.clone()).await;
         }
     }
 }
 
 /// Tries a change until it is taken over, or another one takes its place. The log says each reason once.
-async fn until_taken(gateway: &Gateway, change: &Change<Config>, mut newest: Newest<Config>) {
+async fn until_taken(
+    (gateway, inspection): (&Gateway, &Inspection),
+    change: &Change<Config>,
+    mut newest: Newest<Config>,
+) {
     let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
     let mut told = None;
     while let Err(refused) = gateway.tables.reconfigure(&change.config).await {
@@ -41,6 +45,7 @@ async fn until_taken(gateway: &Gateway, change: &Change<Config>, mut newest: New
         }
     }
     take_over(gateway, &change.config);
+    inspection.take_over(change.config.reflection.enabled, &change.config.openapi);
     change.taken();
 }
 
@@ -48,6 +53,8 @@ async fn until_taken(gateway: &Gateway, change: &Change<Config>, mut newest: New
 fn take_over(gateway: &Gateway, config: &Config) {
     let limits = &config.limits;
     gateway.live.take_over(config);
+    gateway.compression.take_over(&config.compression);
+    gateway.samples.take_over(config.console.slow_call);
     gateway.memory.resize(limits.max_memory, limits.max_share);
     gateway.concurrency_limit.resize(limits.max_in_flight, limits.max_share);
     for cache in &gateway.caches {
