@@ -103,12 +103,25 @@ impl Records {
         lease: Duration,
         now: SystemTime,
     ) -> Result<Decision, RecordsError> {
+        self.begin_as(&Uuid::new_v4().to_string(), name, digest, window, lease, now).await
+    }
+
+    /// The same with a claim of this name, which no other may have: who asks again under it gets it again.
+    pub async fn begin_as(
+        &self,
+        claim: &str,
+        name: &Name,
+        digest: &[u8],
+        window: Duration,
+        lease: Duration,
+        now: SystemTime,
+    ) -> Result<Decision, RecordsError> {
         for _ in 0..ATTEMPTS {
-            if let Some(claim) = self.claim(name, digest, window, lease, now).await? {
-                return Ok(Decision::Claimed(claim));
+            if self.claim(claim, name, digest, window, lease, now).await? {
+                return Ok(Decision::Claimed(claim.to_owned()));
             }
             if let Some(row) = self.find(name).await? {
-                return decide(&row, digest, now).map_err(|error| accord_store::Error::from(error).into());
+                return decide(&row, claim, digest, now).map_err(|error| accord_store::Error::from(error).into());
             }
         }
         Err(RecordsError::Contended)
@@ -118,13 +131,13 @@ impl Records {
     /// over.
     async fn claim(
         &self,
+        claim: &str,
         name: &Name,
         digest: &[u8],
         window: Duration,
         lease: Duration,
         now: SystemTime,
-    ) -> Result<Option<String>, RecordsError> {
-        let claim = Uuid::new_v4().to_string();
+    ) -> Result<bool, RecordsError> {
         let now = millis(now);
         let row = retry(|| {
             sqlx::query(schema::CLAIM)
@@ -132,7 +145,7 @@ impl Records {
                 .bind(&name.owner)
                 .bind(&name.key)
                 .bind(digest.to_vec())
-                .bind(&claim)
+                .bind(claim)
                 .bind(now.saturating_add(length(lease)))
                 .bind(now.saturating_add(length(window.max(lease))))
                 .bind(length(window))
@@ -141,7 +154,7 @@ impl Records {
                 .fetch_optional(self.pool.connections())
         })
         .await?;
-        Ok(row.map(|_| claim))
+        Ok(row.is_some())
     }
 
     async fn find(&self, name: &Name) -> Result<Option<AnyRow>, RecordsError> {
@@ -203,11 +216,15 @@ impl Records {
 }
 
 /// What a record that can't be claimed says.
-fn decide(row: &AnyRow, digest: &[u8], now: SystemTime) -> Result<Decision, sqlx::Error> {
+fn decide(row: &AnyRow, claim: &str, digest: &[u8], now: SystemTime) -> Result<Decision, sqlx::Error> {
     if row.try_get::<Vec<u8>, _>("digest")? != digest {
         return Ok(Decision::Mismatch);
     }
     if row.try_get::<i64, _>("answered")? == 0 {
+        // Its own: the answer to an earlier question was lost.
+        if row.try_get::<String, _>("claim")? == claim {
+            return Ok(Decision::Claimed(claim.to_owned()));
+        }
         let left = row.try_get::<i64, _>("lease_until")?.saturating_sub(millis(now));
         return Ok(Decision::InFlight(Duration::from_millis(u64::try_from(left).unwrap_or(0))));
     }

@@ -17,12 +17,13 @@ use accord_api::accord::{
 use accord_contract::Idempotency;
 use accord_mesh::MeshClient;
 use accord_runtime::{deadline::Deadline, fault};
-use accord_upstream::{Client, PUSHBACK, metadata::is_reserved};
+use accord_upstream::{Client, PUSHBACK, metadata::is_reserved, repeated};
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
+use uuid::Uuid;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Bytes of names and values that are recorded of an answer's metadata. It is stored for as long as its key, so there is less room
@@ -82,18 +83,20 @@ impl IdempotencyRecords {
     ) -> Result<IdempotencyRecord, Fault> {
         let method = &call.permit.entry().method;
         let canonical = method.canonical(message).map_err(|_| Fault::unreadable())?;
-        let begin = BeginRequest {
+        let (digest, claim_id) = (digest::digest(&digest::SHA256, &canonical), Uuid::new_v4());
+        let begin = || BeginRequest {
             method: method.name.to_string(),
             owner: owner(call),
-            key,
-            request_digest: digest::digest(&digest::SHA256, &canonical).as_ref().to_vec(),
+            key: key.clone(),
+            request_digest: digest.as_ref().to_vec(),
             window: Some(proto_duration(window)),
             lease: Some(proto_duration(call.deadline.remaining() + LEASE_MARGIN)),
+            claim_id: claim_id.to_string(),
         };
         let deadline = Deadline::after(call.deadline.remaining() + RECORDS_TIMEOUT);
-        let request =
-            internal_call::request(begin, &self.mesh, deadline, &call.id).map_err(|status| unavailable(&status))?;
-        let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
+        let response =
+            self.ask(call, deadline, begin, |mut client, request| async move { client.begin(request).await }).await;
+        let response = response.map_err(|status| unavailable(&status))?;
         match response.into_inner().decision {
             Some(Decision::Claim(claim)) => Ok(IdempotencyRecord::Claimed(claim.id)),
             Some(Decision::Answer(stored)) => {
@@ -110,12 +113,12 @@ impl IdempotencyRecords {
     pub(crate) async fn end(&self, call: &Call, claim: String, outcome: &Outcome) {
         let updated = match &outcome.result {
             Ok(answer) if is_final(answer) => {
-                let stored = StoredAnswer { metadata: Some(metadata(answer)), ..stored(answer.result.as_ref()) };
-                self.complete(call, claim, stored).await
+                let stored = || StoredAnswer { metadata: Some(metadata(answer)), ..stored(answer.result.as_ref()) };
+                self.complete(call, &claim, stored).await
             }
             // It ran, and would run again if it were repeated.
-            Err(fault) if fault.is_of_an_answer() => self.complete(call, claim, stored(Err(fault.status()))).await,
-            _ if outcome.may_be_repeated => self.abandon(call, claim).await,
+            Err(fault) if fault.is_of_an_answer() => self.complete(call, &claim, || stored(Err(fault.status()))).await,
+            _ if outcome.may_be_repeated => self.abandon(call, &claim).await,
             // Whether it ran is open: the claim stays until its lease ends, and the client may repeat then.
             _ => Ok(()),
         };
@@ -125,16 +128,40 @@ impl IdempotencyRecords {
         }
     }
 
-    async fn complete(&self, call: &Call, claim_id: String, answer: StoredAnswer) -> Result<(), Status> {
-        let complete = CompleteRequest { claim_id, answer: Some(answer) };
-        let request = internal_call::request(complete, &self.mesh, Deadline::after(RECORDS_TIMEOUT), &call.id)?;
-        self.client.clone().complete(request).await.map(drop)
+    async fn complete(&self, call: &Call, claim: &str, answer: impl Fn() -> StoredAnswer) -> Result<(), Status> {
+        let complete = || CompleteRequest { claim_id: claim.to_owned(), answer: Some(answer()) };
+        let deadline = Deadline::after(RECORDS_TIMEOUT);
+        self.ask(call, deadline, complete, |mut client, request| async move { client.complete(request).await })
+            .await
+            .map(drop)
     }
 
-    async fn abandon(&self, call: &Call, claim_id: String) -> Result<(), Status> {
-        let abandon = AbandonRequest { claim_id };
-        let request = internal_call::request(abandon, &self.mesh, Deadline::after(RECORDS_TIMEOUT), &call.id)?;
-        self.client.clone().abandon(request).await.map(drop)
+    async fn abandon(&self, call: &Call, claim: &str) -> Result<(), Status> {
+        let abandon = || AbandonRequest { claim_id: claim.to_owned() };
+        let deadline = Deadline::after(RECORDS_TIMEOUT);
+        self.ask(call, deadline, abandon, |mut client, request| async move { client.abandon(request).await })
+            .await
+            .map(drop)
+    }
+
+    /// Asks the records, and again where the connection broke: a replica of the cache that is gone must not fail a call that another one
+    /// can serve, nor lose an answer. All that is asked of them may be asked again.
+    async fn ask<M, R, F>(
+        &self,
+        call: &Call,
+        deadline: Deadline,
+        message: impl Fn() -> M,
+        send: impl Fn(IdempotencyServiceClient<Client>, Request<M>) -> F,
+    ) -> Result<R, Status>
+    where
+        F: Future<Output = Result<R, Status>> + Send,
+    {
+        repeated(deadline, || {
+            let request = internal_call::request(message(), &self.mesh, deadline, &call.id);
+            let answer = request.map(|request| send(self.client.clone(), request));
+            async move { answer?.await }
+        })
+        .await
     }
 }
 

@@ -29,7 +29,7 @@ use accord_runtime::{
     telemetry,
 };
 use accord_token::{Refusal, Verified, verify};
-use accord_upstream::Client;
+use accord_upstream::{Client, repeated};
 use opentelemetry::{KeyValue, metrics::Counter};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
@@ -263,10 +263,14 @@ impl CallerTokens {
 
     async fn answer(&self, message: IssueForRequest, id: &RequestId) -> Result<Arc<str>, CredentialRefusal> {
         let deadline = Deadline::after(self.attempt_timeout);
-        let mut request = request::outbound(message, deadline, id);
-        request.metadata_mut().insert("authorization", self.login.bearer().map_err(CredentialRefusal::Token)?);
-        let mut client = TokenServiceClient::new(self.auth.clone());
-        let answer = timeout_at(deadline.at(), client.issue_for(request)).await;
+        let bearer = self.login.bearer().map_err(CredentialRefusal::Token)?;
+        let issue = repeated(deadline, || {
+            let mut request = request::outbound(message.clone(), deadline, id);
+            request.metadata_mut().insert("authorization", bearer.clone());
+            let mut client = TokenServiceClient::new(self.auth.clone());
+            async move { client.issue_for(request).await }
+        });
+        let answer = timeout_at(deadline.at(), issue).await;
         let answer = answer.map_err(|_| CredentialRefusal::Token(Refusal::Unavailable))?;
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner().access_token.into())
     }

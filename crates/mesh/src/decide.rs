@@ -15,7 +15,7 @@ use accord_runtime::{
     request::{self, RequestId},
 };
 use accord_token::{InvalidTokenReason, Refusal, Verified, verify};
-use accord_upstream::Client;
+use accord_upstream::{Client, repeated};
 use http::HeaderValue;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
@@ -180,7 +180,7 @@ impl DecisionClient {
         is_of_the_moment: bool,
         id: &RequestId,
     ) -> Result<Arc<CachedDecision>, Refusal> {
-        let message = CheckRequest {
+        let message = || CheckRequest {
             token: token.to_owned(),
             method: question.method.to_owned(),
             permission: question.permission.to_owned(),
@@ -191,11 +191,14 @@ impl DecisionClient {
             resource: String::new(),
         };
         let deadline = Deadline::after(self.attempt_timeout);
-        let mut request = request::outbound(message, deadline, id);
-        request.metadata_mut().insert("authorization", self.login.bearer()?);
-        let sent = Instant::now();
-        let mut client = AccessServiceClient::new(self.auth.clone());
-        let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
+        let (bearer, sent) = (self.login.bearer()?, Instant::now());
+        let check = repeated(deadline, || {
+            let mut request = request::outbound(message(), deadline, id);
+            request.metadata_mut().insert("authorization", bearer.clone());
+            let mut client = AccessServiceClient::new(self.auth.clone());
+            async move { client.check(request).await }
+        });
+        let answer = timeout_at(deadline.at(), check).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer).min(if is_of_the_moment { MOMENT } else { Duration::MAX });
         let (policy_hash, relations_version) = (answer.policy_hash.clone(), answer.relations_version);

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - Transparent retry (gRFC A6): a call that no contract lets retry is sent again only where the upstream certainly never saw
-//!   it, once after a refused stream and up to three times after a connection that could not be made.
+//!   it, once after a refused stream and up to three times after a connection that could not be made. Our own calls that may be
+//!   made twice are sent again as well where a connection broke ([`repeated`]).
 //! - Everything that waits ends with the call's deadline, or with a bound of its own.
 //! - An answer that breaks a bound fails alone: no other call of its connection is hurt.
 //! - Nothing here knows of contracts, protocols of callers, or caches.
@@ -16,6 +17,7 @@ mod url;
 // The way of a call.
 mod call;
 mod client;
+mod repeated;
 mod owners;
 mod adaptive_limit;
 mod bulkhead;
@@ -67,4 +69,5 @@ pub use endpoints::Endpoints;
 pub use failure::Failure;
 pub use health_status::HealthStatus;
 pub use owners::Owners;
+pub use repeated::repeated;
 pub use transport_error::TransportError;

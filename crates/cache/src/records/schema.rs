@@ -23,7 +23,7 @@ pub(super) const CLAIM: &str = "
     RETURNING claim";
 
 pub(super) const FIND: &str = "
-    SELECT digest, lease_until, answered, code, message, details, response, metadata
+    SELECT digest, claim, lease_until, answered, code, message, details, response, metadata
     FROM idempotency_records WHERE method = $1 AND owner = $2 AND key = $3";
 
 pub(super) const COMPLETE: &str = "

@@ -11,6 +11,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
 use prost::Message;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use crate::malformed::{duration, malformed};
 use crate::records::{Completion, Decision, Name, RecordedAnswer, Records, RecordsError};
@@ -18,6 +19,9 @@ use accord_store::log_failure;
 
 /// Longest name of a method or an owner. Together with the key they have to fit into an index of PostgreSQL.
 const LONGEST_NAME: usize = 1024;
+
+/// Longest name of a claim, for which a UUID as text is more than enough.
+const LONGEST_CLAIM: usize = 64;
 
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
@@ -46,8 +50,13 @@ impl IdempotencyService for Idempotency {
         if window.is_zero() || lease.is_zero() {
             return Err(malformed("`window` and `lease` must be longer than nothing"));
         }
+        if message.claim_id.len() > LONGEST_CLAIM {
+            return Err(malformed("`claim_id` must not be longer than 64 bytes"));
+        }
+        let claim = if message.claim_id.is_empty() { Uuid::new_v4().to_string() } else { message.claim_id };
         let name = Name { method: message.method, owner: message.owner, key: message.key };
-        let decision = self.records.begin(&name, &message.request_digest, window, lease, SystemTime::now()).await;
+        let (digest, now) = (&message.request_digest, SystemTime::now());
+        let decision = self.records.begin_as(&claim, &name, digest, window, lease, now).await;
         let decided = decided(decision.map_err(|error| unavailable(&error))?);
         let decided = decided.map_err(|_| fault::status(Reason::Internal, "the record of the key can't be read"))?;
         Ok(Response::new(BeginResponse { decision: Some(decided) }))

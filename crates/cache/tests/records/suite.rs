@@ -28,6 +28,7 @@ async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {
 pub(crate) async fn run(records: &Records) {
     recorded_answer_is_replayed(records).await;
     one_of_many_concurrent_claims_succeeds(records).await;
+    claim_asked_for_again_under_its_name_is_the_same(records).await;
     another_request_under_the_key_is_refused(records).await;
     released_claim_is_free(records).await;
     ended_lease_lets_the_same_request_run_again(records).await;
@@ -43,6 +44,19 @@ async fn recorded_answer_is_replayed(records: &Records) {
     records.abandon(&claim).await.unwrap();
     let again = records.begin(&name, DIGEST, WINDOW, LEASE, now + LEASE * 2).await.unwrap();
     assert_eq!(again, Decision::Answered(answer()));
+}
+
+async fn claim_asked_for_again_under_its_name_is_the_same(records: &Records) {
+    let (name, now, claim) = (fresh(), SystemTime::now(), Uuid::new_v4().to_string());
+    for _ in 0..2 {
+        let begun = records.begin_as(&claim, &name, DIGEST, WINDOW, LEASE, now).await.unwrap();
+        assert_eq!(begun, Decision::Claimed(claim.clone()));
+    }
+    let other = records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap();
+    assert_eq!(other, Decision::InFlight(LEASE));
+    records.complete(&claim, &answer(), now).await.unwrap();
+    let late = records.begin_as(&claim, &name, DIGEST, WINDOW, LEASE, now).await.unwrap();
+    assert_eq!(late, Decision::Answered(answer()));
 }
 
 async fn one_of_many_concurrent_claims_succeeds(records: &Records) {

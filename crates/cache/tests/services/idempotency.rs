@@ -35,6 +35,20 @@ async fn idempotency_key_is_claimed_once_and_refused_without_records() {
 }
 
 #[tokio::test]
+async fn idempotency_claim_that_is_asked_for_again_under_its_name_is_the_same() {
+    let fixture = begin().await;
+    let mut client = IdempotencyServiceClient::new(fixture.channel.clone());
+    let named = |name: &str| BeginRequest { claim_id: name.to_owned(), ..order("order-17") };
+    let mut ask = async |name: &str| client.begin(by_mesh(named(name))).await.map(|begun| begun.into_inner().decision);
+    for _ in 0..2 {
+        let Ok(Some(Decision::Claim(claim))) = ask("first").await else { panic!("it is its own") };
+        assert_eq!(claim.id, "first");
+    }
+    assert!(matches!(ask("second").await, Ok(Some(Decision::InFlight(_)))));
+    assert_eq!(ask(&"n".repeat(65)).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn idempotency_claim_that_is_abandoned_is_free_for_another() {
     let fixture = begin().await;
     let mut client = IdempotencyServiceClient::new(fixture.channel.clone());
@@ -84,5 +98,6 @@ fn order(key: &str) -> BeginRequest {
         request_digest: vec![1; 32],
         window: seconds(60),
         lease: seconds(10),
+        claim_id: String::new(),
     }
 }
