@@ -89,8 +89,9 @@ async fn carry(near: TcpStream, mut state: watch::Receiver<State>, turn: usize) 
     let _ = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
     let ((mut from_near, mut to_near), (mut from_far, mut to_far)) = (near.into_split(), far.into_split());
     let mut moved = state.clone();
+    // Where one end broke, the other one is not left to wait: a reset is no end of one direction alone.
     let both = async {
-        tokio::join!(pump(&mut from_near, &mut to_far, state.clone()), pump(&mut from_far, &mut to_near, state))
+        tokio::try_join!(pump(&mut from_near, &mut to_far, state.clone()), pump(&mut from_far, &mut to_near, state))
     };
     tokio::select! {
         _ = both => {}
@@ -108,20 +109,20 @@ async fn connect(behind: &[SocketAddr], turn: usize) -> Option<TcpStream> {
     None
 }
 
-/// Carries one direction to its end; nothing where the proxy is gone, or the connection broke.
+/// Carries one direction to its end; an error where the proxy is gone, or the connection broke.
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     mut state: watch::Receiver<State>,
-) -> Option<()> {
+) -> Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
-        let read = from.read(&mut piece).await.ok()?;
-        state.wait_for(|state| !state.is_cut).await.ok()?;
+        let read = from.read(&mut piece).await?;
+        state.wait_for(|state| !state.is_cut).await?;
         if read == 0 {
-            return to.shutdown().await.ok();
+            return Ok(to.shutdown().await?);
         }
-        to.write_all(&piece[..read]).await.ok()?;
+        to.write_all(&piece[..read]).await?;
     }
 }
 
@@ -181,6 +182,20 @@ mod tests {
         assert!(heard.is_err(), "{heard:?}");
         proxy.heal();
         assert_eq!(hear(&mut connection).await, "x");
+    }
+
+    #[tokio::test]
+    async fn reset_of_one_end_ends_the_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let proxy = TcpProxy::start(vec![listener.local_addr().expect("an address")]).await.expect("started");
+        let mut near = TcpStream::connect(proxy.address()).await.expect("connected");
+        let (far, _) = listener.accept().await.expect("accepted");
+        near.write_all(b"x").await.expect("written");
+        far.readable().await.expect("readable");
+        // What it has not read makes the end of it a reset.
+        drop(far);
+        let end = timeout(SOON, near.read(&mut [0; 1])).await.expect("in time");
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::{stock, until};
 use accord_fabric::{
-    Fabric, READER,
+    Fabric, Part, READER, TcpProxy,
     http::{HttpCall, HttpResponse},
 };
 use anyhow::Result;
@@ -54,6 +54,28 @@ async fn auth_that_hangs_fails_closed() -> Result<()> {
     assert_eq!(refused.status, 503, "{}", refused.text());
     fabric.auth.process.resume()?;
     until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 200).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn decision_whose_connection_breaks_is_asked_for_again() -> Result<()> {
+    let builder = Fabric::builder()?;
+    let name = TcpProxy::start(vec![builder.address(Part::Auth)]).await?;
+    let url = format!("http://{}", name.address());
+    let mut fabric = builder.settings(Part::Gateway, toml::toml! { auth.url = url }).start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(READER).await?;
+    let of_auth = [("upstream", "auth")];
+    // The stream of revocations is in flight all the time.
+    let others = fabric.gateway.metric("accord_upstream_in_flight", &of_auth).await?;
+
+    fabric.auth.process.pause()?;
+    let call = tokio::spawn(fabric.get("/v1/products/oak-desk").token(&token).send());
+    fabric.gateway.await_metric("accord_upstream_in_flight", &of_auth, |calls| calls > others).await?;
+    name.move_to(fabric.auth.listen);
+    fabric.auth.process.resume()?;
+    let answer = call.await??;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     fabric.stop().await
 }
 

@@ -1,12 +1,15 @@
-//! Idempotency records that are slow, in place of the cache's.
+//! Idempotency records that are slow, in place of the cache's, and connections to those of the cache that break.
 
-use crate::{scripted_upstream::ScriptedUpstream, wire::GrpcCall};
+use crate::{
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
+};
 use accord_api::accord::cache::v1::{
     AbandonRequest, AbandonResponse, BeginRequest, BeginResponse, Claim, CompleteRequest, CompleteResponse,
     begin_response::Decision,
     idempotency_service_server::{IdempotencyService, IdempotencyServiceServer},
 };
-use accord_fabric::Part;
+use accord_fabric::{Fabric, Part, TcpProxy};
 use anyhow::{Context, Result};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -67,4 +70,52 @@ async fn idempotency_claim_of_a_call_that_never_began_is_released() -> Result<()
     fabric.stop().await?;
     serving.abort();
     Ok(())
+}
+
+/// A gateway that finds the cache by a name, whose connections can be broken.
+async fn by_name(echo: &ScriptedUpstream) -> Result<(Fabric, TcpProxy)> {
+    let builder = echo.behind()?;
+    let name = TcpProxy::start(vec![builder.address(Part::Cache)]).await?;
+    let url = format!("http://{}", name.address());
+    Ok((builder.settings(Part::Gateway, toml::toml! { cache.url = url }).start().await?, name))
+}
+
+/// Breaks the connections to a cache that stands still, once it is asked for a record, and lets it go on.
+async fn break_off(fabric: &mut Fabric, name: &TcpProxy) -> Result<()> {
+    let asked = [("upstream", "cache.idempotency")];
+    fabric.gateway.await_metric("accord_upstream_in_flight", &asked, |calls| calls > 0.0).await?;
+    name.move_to(fabric.cache.listen);
+    fabric.cache.process.resume()
+}
+
+#[tokio::test]
+async fn idempotency_claim_whose_connection_breaks_is_asked_for_again() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
+    let (mut fabric, name) = by_name(&echo).await?;
+    let call = GrpcCall::new(&fabric, "Keep", "promise").key("promise").header("grpc-timeout", "10S");
+    fabric.cache.process.pause()?;
+    let call = tokio::spawn(call.send());
+    break_off(&mut fabric, &name).await?;
+    call.await??.ok()?;
+    assert_eq!(echo.calls_received(), 1);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn answer_under_an_idempotency_key_whose_connection_breaks_is_recorded_all_the_same() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
+    let (mut fabric, name) = by_name(&echo).await?;
+    let barrier = Arc::new(Notify::new());
+    echo.script([Reply::ok(&word("kept")).after(&barrier)]);
+    let call = GrpcCall::new(&fabric, "Keep", "promise").key("promise").header("grpc-timeout", "10S");
+    let first = tokio::spawn(call.clone().send());
+    echo.wait_received(1).await?;
+    fabric.cache.process.pause()?;
+    barrier.notify_one();
+    break_off(&mut fabric, &name).await?;
+    first.await??.ok()?;
+    let second = call.send().await?;
+    assert_eq!(second.head["idempotency-replayed"], "true");
+    assert_eq!(echo.calls_received(), 1);
+    fabric.stop().await
 }

@@ -32,3 +32,10 @@ async fn no_call_fails_while_each_process_is_restarted_in_turn_twice() -> Result
     println!("{report}");
     report.verdict()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_repeatable_call_fails_while_each_process_is_killed_in_turn() -> Result<()> {
+    let report = short(1, End::Killed)?.run(|restart| println!("{restart}")).await?;
+    println!("{report}");
+    report.verdict()
+}

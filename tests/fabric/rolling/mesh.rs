@@ -193,13 +193,11 @@ impl Mesh {
             }
             End::Killed => drop(server.process.kill()?),
         }
+        // A balancer that was not told looks after it itself, and takes it in again when it is ready.
+        self.name(member.part).remove(address);
         self.start_again(member, program).await?;
-        let away = begun.elapsed();
-        let name = self.name(member.part);
-        if end == End::InOrder {
-            name.add(address);
-        }
-        Ok(away)
+        self.name(member.part).add(address);
+        Ok(begun.elapsed())
     }
 
     async fn start_again(&mut self, member: Member, program: PathBuf) -> Result<()> {
