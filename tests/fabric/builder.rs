@@ -232,10 +232,11 @@ impl Builder {
         };
         for part in self.parts() {
             let settings = settings::of(part, &self, &home);
-            home::write(&home.config(part.name()), &format!("{WRITTEN_ANEW}{settings}"))?;
+            home::write(&home.config(part.name()), format!("{WRITTEN_ANEW}{settings}"))?;
         }
         let configs = self.config_flags(Part::Auth, &home);
-        let identities = Identities::prepare(&home, self.program(Part::Auth)?, configs, self.parts()).await?;
+        let (program, is_plain) = (self.program(Part::Auth)?, self.is_plain(Part::Auth));
+        let identities = Identities::prepare(&home, program, configs, self.parts(), is_plain).await?;
         let scripts = self.start_scripts(&home, &identities).await?;
         // Each starts when those it calls serve: what it does not find, it looks for again only after a while.
         let auth = self.serving(Part::Auth, &home).await?;
@@ -267,6 +268,11 @@ impl Builder {
         let flags =
             [("--gateway", &*gateway), ("--auth", &auth), ("--client-id", name), ("--client-secret-file", &secret)];
         Ok(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]).collect())
+    }
+
+    /// Whether nobody configures a binary otherwise than in any other fabric.
+    fn is_plain(&self, part: Part) -> bool {
+        !self.settings.contains_key(&part) && self.configs.iter().all(|(whose, _)| *whose != part)
     }
 
     /// What is started, in that order.

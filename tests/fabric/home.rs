@@ -81,8 +81,30 @@ impl Home {
     }
 }
 
+/// What databases and secrets were at a moment, by their paths in a home.
+pub(crate) struct Saved(Vec<(PathBuf, Vec<u8>)>);
+
+impl Home {
+    /// The databases and secrets, while no process writes them.
+    pub(crate) fn save(&self) -> Result<Saved> {
+        let mut saved = Vec::new();
+        for folder in ["data", "secret"].map(Path::new) {
+            for entry in fs::read_dir(self.path.join(folder))? {
+                let entry = entry?;
+                saved.push((folder.join(entry.file_name()), fs::read(entry.path())?));
+            }
+        }
+        Ok(Saved(saved))
+    }
+
+    /// Writes what was saved of another home.
+    pub(crate) fn restore(&self, saved: &Saved) -> Result<()> {
+        saved.0.iter().try_for_each(|(path, content)| write(&self.path.join(path), content))
+    }
+}
+
 /// Writes a file that only its owner can read.
-pub(crate) fn write(path: &Path, content: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let mut file = File::options().create(true).truncate(true).write(true).mode(OWNER_ONLY).open(path)?;
-    Ok(file.write_all(content.as_bytes())?)
+    Ok(file.write_all(content.as_ref())?)
 }

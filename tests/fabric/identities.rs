@@ -1,13 +1,13 @@
 //! Who exists in a fabric: the binaries, and three persons as whom tests and the tour call. All are made by auth's own
 //! command line, on the same store as the server.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::HashMap, ffi::OsString, path::PathBuf, sync::LazyLock};
 
 use anyhow::{Context, Result, bail};
-use tokio::process::Command;
+use tokio::{process::Command, sync::Mutex};
 
 use crate::{
-    home::{self, Home},
+    home::{self, Home, Saved},
     process::forget_settings,
     settings::Part,
 };
@@ -31,6 +31,10 @@ const GATEWAY: &str = "accord-gateway";
 const PERSONS: [(&str, &[&str]); 3] =
     [(EDITOR, &["catalog-reader", "catalog-writer", "cart-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
 
+/// What auth's command line made of nothing, by the workloads: each fabric of a process begins with a copy of its own, since a dozen
+/// commands take longer than all else that it starts.
+static MADE: LazyLock<Mutex<HashMap<Vec<&'static str>, Saved>>> = LazyLock::new(Mutex::default);
+
 /// Auth's command line, with the fabric's configuration.
 pub(crate) struct Identities {
     program: PathBuf,
@@ -38,33 +42,50 @@ pub(crate) struct Identities {
 }
 
 impl Identities {
-    /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made.
+    /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made. Where auth is configured as in
+    /// any fabric (`is_plain`), a new directory gets a copy of what was made in another one.
     pub(crate) async fn prepare(
         home: &Home,
         program: PathBuf,
         configs: Vec<OsString>,
         parts: impl Iterator<Item = Part>,
+        is_plain: bool,
     ) -> Result<Self> {
         let identities = Self { program, configs };
         home::write(&home.policies(), POLICIES)?;
-        let key = home.encryption_key();
-        if !key.exists() {
-            identities.manage(&["key", "new", &key.to_string_lossy()]).await?;
+        let workloads: Vec<_> = parts.filter(|part| *part != Part::Auth).map(Part::name).collect();
+        if !is_plain || home.encryption_key().exists() {
+            identities.make(home, &workloads).await?;
+            return Ok(identities);
         }
-        for part in parts.filter(|part| *part != Part::Auth) {
-            let (name, secret) = (part.name(), home.secret(part.name()));
-            let secret = secret.to_string_lossy();
-            let mut arguments =
-                vec!["client", "add", name, "--role", WORKLOAD, "--secret-file", &secret, "--if-absent"];
-            if part == Part::Gateway {
-                arguments.extend(["--role", GATEWAY]);
-            }
-            identities.manage(&arguments).await?;
-        }
-        for (name, roles) in PERSONS {
-            identities.add_person(name, roles).await?;
+        let mut made = MADE.lock().await;
+        if let Some(saved) = made.get(&workloads) {
+            home.restore(saved)?;
+        } else {
+            identities.make(home, &workloads).await?;
+            made.insert(workloads, home.save()?);
         }
         Ok(identities)
+    }
+
+    async fn make(&self, home: &Home, workloads: &[&'static str]) -> Result<()> {
+        let key = home.encryption_key();
+        if !key.exists() {
+            self.manage(&["key", "new", &key.to_string_lossy()]).await?;
+        }
+        for name in workloads {
+            let secret = home.secret(name).to_string_lossy().into_owned();
+            let mut arguments =
+                vec!["client", "add", name, "--role", WORKLOAD, "--secret-file", &secret, "--if-absent"];
+            if *name == Part::Gateway.name() {
+                arguments.extend(["--role", GATEWAY]);
+            }
+            self.manage(&arguments).await?;
+        }
+        for (name, roles) in PERSONS {
+            self.add_person(name, roles).await?;
+        }
+        Ok(())
     }
 
     /// Adds a person with these roles, or gives them to the one of this name that an earlier fabric has added.

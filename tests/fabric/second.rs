@@ -33,7 +33,7 @@ impl Fabric {
         let first = fs::read_to_string(self.home.config(part.name()))?;
         let mut settings = settings::moved(&first, listen, admin, internal)?;
         settings::merge(&mut settings, stronger);
-        home::write(&self.home.config(&name), &settings.to_string())?;
+        home::write(&self.home.config(&name), settings.to_string())?;
         let launch = Launch {
             program: binaries::among(self.binaries.as_deref(), &format!("accord-{}", part.name()))?,
             arguments: vec!["serve".into(), "--config".into(), self.home.config(&name).into()],
