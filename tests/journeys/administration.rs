@@ -87,3 +87,29 @@ async fn administrator_writes_lists_and_removes_relations_as_json() -> Result<()
     assert_eq!((reader.status.as_u16(), reason(&reader)), (403, "PERMISSION_MISSING".to_owned()));
     fabric.stop().await
 }
+
+#[tokio::test]
+async fn administrator_changes_links_and_keys_of_clients_as_json() -> Result<()> {
+    let (fabric, token) = start().await?;
+    let post = async |path: &str, body: serde_json::Value| {
+        fabric.call(Method::POST, path).token(&token).json(&body).send().await
+    };
+    let link = json!({"issuer": "corp", "externalSubject": "5f2a", "subject": ADMINISTRATOR});
+    assert_eq!(post("/v1/auth/links", json!({"link": link})).await?.status, 200);
+    let path = format!("/v1/auth/links?subject={ADMINISTRATOR}");
+    assert_eq!(fabric.get(&path).token(&token).send().await?.json()?["links"], json!([link]));
+    // The example of RFC 8037, appendix A.2.
+    let jwk =
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "first", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let add = json!({"clientId": "mill", "jwks": json!({"keys": [jwk]}).to_string()});
+    assert_eq!(post("/v1/auth/clients", add).await?.json()?, json!({}));
+    let keys = fabric.get("/v1/auth/clients/mill/keys").token(&token).send().await?.json()?;
+    assert_eq!((&keys["keys"][0]["keyId"], &keys["keys"][0]["algorithm"]), (&json!("first"), &json!("EdDSA")));
+    let stale = post("/v1/auth/clients/mill/keys/first:remove", json!({"expectedVersion": "1"})).await?;
+    assert_eq!((stale.status.as_u16(), reason(&stale)), (409, "VERSION_CONFLICT".to_owned()));
+    let removed = post("/v1/auth/clients/mill/keys/first:remove", json!({"expectedVersion": keys["version"]})).await?;
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    // The token of who asks is one of those that end.
+    assert_eq!(post("/v1/auth/links:remove", json!({"link": link})).await?.status, 200);
+    fabric.stop().await
+}

@@ -29,7 +29,7 @@ pub(crate) mod requests;
 mod accounts;
 pub mod keys;
 pub(crate) mod revocations;
-mod audit;
+pub(crate) mod audit;
 pub mod copy;
 pub(crate) mod high_water;
 

@@ -111,6 +111,12 @@ fn client_keys_are_added_shown_rotated_and_removed() {
     assert!(printed("client show mill", &database).contains("key      EdDSA first; valid until 2"));
     succeeds("client remove-key mill first", &database);
     assert!(printed("client show mill", &database).ends_with("roles    none\nkey      ES256 second\n"));
+    std::fs::write(database.directory.path().join("first.jwk"), first.jwk.to_string()).unwrap();
+    succeeds("client add-key mill --jwk first.jwk", &database);
+    let keys = printed("client list-keys mill", &database);
+    assert!(keys.contains("\"kid\":\"first\"") && keys.lines().count() == 2, "{keys}");
+    fails("client add-key mill --jwk both.jwks", &database, "both.jwks");
+    succeeds("client remove-key mill first", &database);
     fails("client remove-key mill first", &database, "has no key `first`; `accord-auth client show` names");
 }
 

@@ -170,6 +170,17 @@ fn certificate_identity_is_added_shown_and_ended_by_its_name() {
 }
 
 #[test]
+fn link_is_added_listed_and_removed() {
+    let database = database().into_inner();
+    succeeds("principal add ada --development", &database);
+    succeeds("principal link ada --issuer corp --external 5f2a", &database);
+    assert_eq!(printed("principal links", &database), "corp\t5f2a\tada\n");
+    assert_eq!(printed("principal links --subject bob", &database), "");
+    succeeds("principal unlink ada --issuer corp --external 5f2a", &database);
+    assert_eq!(printed("principal links", &database), "");
+}
+
+#[test]
 fn relation_is_added_listed_and_removed() {
     let database = database().into_inner();
     let types = "[[policy.object]]\nname = 'Product'\nrelations = ['owner']\n";

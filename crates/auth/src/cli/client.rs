@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
-        admin::{Admin, AdminError, LONGEST_OVERLAP, SecretError, read_client_keys},
+        admin::{Admin, AdminError, LONGEST_OVERLAP, SecretError, read_client_key, read_client_keys},
         encryption_key::generate_secret,
     },
     secret_file,
@@ -44,6 +44,19 @@ pub enum ClientCommand {
         /// How long the earlier secret or keys stay valid; at most 30days. 0s ends them at once.
         #[arg(long, default_value = OVERLAP, value_parser = overlap)]
         overlap: Duration,
+    },
+    /// Give a program one more key, beside those that it has.
+    AddKey {
+        /// The program's id.
+        id: String,
+        /// A file with the key as a JWK, Ed25519 or P-256, its public half alone.
+        #[arg(long, value_name = "FILE")]
+        jwk: PathBuf,
+    },
+    /// Print the keys of a program, one a line, as JWKs.
+    ListKeys {
+        /// The program's id.
+        id: String,
     },
     /// Take a key of a program away at once; `show` names them.
     RemoveKey {
@@ -101,6 +114,21 @@ impl ClientCommand {
                     ReadProof::Keys(keys) => rotate_keys(&admin, &id, &keys, overlap).await,
                 }
             }
+            Self::AddKey { id, jwk } => {
+                let store = context.existing_store().await?;
+                let of = || format!("of the key in {}", jwk.display());
+                let key = read_client_key(&read_set(&jwk)?).with_context(of)?;
+                let key = Admin::new(&store, ACTOR).add_client_key(&id, &key).await.with_context(of)?;
+                print(format_args!("added the key `{}` to `{id}`\n", key.jwk.kid))
+            }
+            Self::ListKeys { id } => {
+                let store = context.existing_store().await?;
+                let admin = Admin::new(&store, ACTOR);
+                admin.client(&id).await?;
+                let keys = admin.client_keys(&id).await?;
+                let lines: Vec<_> = keys.iter().map(|key| key.jwk.to_json().to_string() + "\n").collect();
+                print(lines.concat())
+            }
             Self::RemoveKey { id, kid } => {
                 let store = context.existing_store().await?;
                 Admin::new(&store, ACTOR).remove_client_key(&id, &kid).await?;
@@ -148,13 +176,16 @@ impl Proof {
     fn read(self) -> anyhow::Result<ReadProof> {
         let Self { secret_file, jwks } = self;
         if let Some(file) = jwks {
-            let text = read_text(&file, LONGEST_SET).with_context(|| format!("{} can't be read", file.display()))?;
-            let keys =
-                read_client_keys(text.as_bytes()).with_context(|| format!("of the keys in {}", file.display()))?;
+            let keys = read_client_keys(read_set(&file)?.as_bytes())
+                .with_context(|| format!("of the keys in {}", file.display()))?;
             return Ok(ReadProof::Keys(keys));
         }
         secret_file.map(ReadProof::Secret).context("one of --secret-file and --jwks is needed")
     }
+}
+
+fn read_set(file: &Path) -> anyhow::Result<String> {
+    read_text(file, LONGEST_SET).with_context(|| format!("{} can't be read", file.display()))
 }
 
 async fn add_with_keys(

@@ -14,6 +14,7 @@ use crate::{
     },
     secret_file,
     store::{
+        Store,
         links::Link,
         principals::{Principal, Which},
     },
@@ -56,6 +57,12 @@ pub enum PrincipalCommand {
     Link(LinkArgs),
     /// Let them log in no more, and revoke all tokens of the principal.
     Unlink(LinkArgs),
+    /// Print who of other issuers logs in as whom, one a line.
+    Links {
+        /// Only as this principal.
+        #[arg(long)]
+        subject: Option<String>,
+    },
     #[command(flatten)]
     Lifecycle(LifecycleCommand),
 }
@@ -114,6 +121,7 @@ impl PrincipalCommand {
                     link.external, link.issuer
                 ));
             }
+            Self::Links { subject } => return links(&context.existing_store().await?, subject.as_deref()).await,
             Self::Lifecycle(command) => return command.run(Which::Principals, context).await,
         };
         let password = password_file.as_deref().map(secret_file::read).transpose()?;
@@ -129,6 +137,18 @@ impl PrincipalCommand {
                 print(format_args!("added `{}` in {place}\n", principal.subject))
             }
         }
+    }
+}
+
+/// Page by page, as principals are.
+async fn links(store: &Store, subject: Option<&str>) -> anyhow::Result<()> {
+    let mut last = Link::default();
+    loop {
+        let page = store.links_after(&last, subject).await?;
+        let Some((newest, _)) = page.last() else { return Ok(()) };
+        last.clone_from(newest);
+        let line = |(Link { issuer, external }, subject): &(Link, String)| format!("{issuer}\t{external}\t{subject}\n");
+        print(page.iter().map(line).collect::<String>())?;
     }
 }
 

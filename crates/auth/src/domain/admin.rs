@@ -29,7 +29,7 @@ mod sessions;
 
 pub use api_keys::ApiKeyOrder;
 pub use certificate_identities::CertificateIdentityOrder;
-pub use client_keys::{MAX_CLIENT_KEYS, read_client_keys};
+pub use client_keys::{MAX_CLIENT_KEYS, read_client_key, read_client_keys};
 pub use error::AdminError;
 pub use lifecycle::{LONGEST_OVERLAP, SecretError};
 pub use once::Once;

@@ -4,18 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{
     AddApiKeyRequest, AddApiKeyResponse, AddCertificateIdentityRequest, AddCertificateIdentityResponse,
-    AddClientRequest, AddClientResponse, AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest,
-    ChangeRolesResponse, CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest,
-    DropSecondFactorResponse, EndSessionRequest, EndSessionResponse, GetApiKeyRequest, GetApiKeyResponse,
-    GetCertificateIdentityRequest, GetCertificateIdentityResponse, GetPrincipalRequest, GetPrincipalResponse,
-    ListApiKeysRequest, ListApiKeysResponse, ListAuditEntriesRequest, ListAuditEntriesResponse,
-    ListCertificateIdentitiesRequest, ListCertificateIdentitiesResponse, ListPrincipalsRequest, ListPrincipalsResponse,
-    ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateApiKeyRequest, RotateApiKeyResponse,
-    RotateClientRequest, RotateClientResponse, Session, SetApiKeyStandingRequest, SetApiKeyStandingResponse,
+    AddClientKeyRequest, AddClientKeyResponse, AddClientRequest, AddClientResponse, AddLinkRequest, AddLinkResponse,
+    AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest, ChangeRolesResponse,
+    CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest, DropSecondFactorResponse,
+    EndSessionRequest, EndSessionResponse, GetApiKeyRequest, GetApiKeyResponse, GetCertificateIdentityRequest,
+    GetCertificateIdentityResponse, GetPrincipalRequest, GetPrincipalResponse, ListApiKeysRequest, ListApiKeysResponse,
+    ListAuditEntriesRequest, ListAuditEntriesResponse, ListCertificateIdentitiesRequest,
+    ListCertificateIdentitiesResponse, ListClientKeysRequest, ListClientKeysResponse, ListLinksRequest,
+    ListLinksResponse, ListPrincipalsRequest, ListPrincipalsResponse, ListSessionsRequest, ListSessionsResponse,
+    ManagedPrincipal, RemoveClientKeyRequest, RemoveClientKeyResponse, RemoveLinkRequest, RemoveLinkResponse,
+    RotateApiKeyRequest, RotateApiKeyResponse, RotateClientKeysRequest, RotateClientKeysResponse, RotateClientRequest,
+    RotateClientResponse, Session, SetApiKeyStandingRequest, SetApiKeyStandingResponse,
     SetCertificateIdentityStandingRequest, SetCertificateIdentityStandingResponse, SetStandingRequest,
     SetStandingResponse, Standing as WireStanding, admin_service_server::AdminService,
 };
-use accord_token::{Kind, verify};
+use accord_token::Kind;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -31,11 +34,17 @@ use crate::{
         denial::Denial,
         encryption_key::generate_secret,
     },
-    store::principals::{Principal, Standing, Which},
+    store::{
+        audit::AuditEntry as StoredEntry,
+        families::Family,
+        principals::{Principal, Standing, Which},
+    },
 };
 
 mod api_keys;
 mod certificate_identities;
+mod clients;
+mod links;
 
 /// How long the secret or the key before stays valid where the caller does not say.
 const OVERLAP: Duration = Duration::from_hours(24);
@@ -160,14 +169,7 @@ impl AdminService for Administration {
 
     async fn add_client(&self, request: Request<AddClientRequest>) -> Result<Response<AddClientResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = self.once(&request.idempotency_key, "AddClient", &request.encode_to_vec())?;
-        let admin = self.admin(&actor).once(once.as_ref());
-        let (client_secret, is_done) = self.secret(&admin, once.as_ref()).await?;
-        if !is_done {
-            let principal = Principal::new(request.client_id, Kind::Service, request.tenant, request.roles);
-            admin.add_client(&principal, || Ok(client_secret.clone())).await?;
-        }
-        Ok(Response::new(AddClientResponse { client_secret }))
+        Ok(Response::new(self.add_program(&actor, request).await?))
     }
 
     async fn rotate_client(
@@ -175,20 +177,58 @@ impl AdminService for Administration {
         request: Request<RotateClientRequest>,
     ) -> Result<Response<RotateClientResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = self.once(&request.idempotency_key, "RotateClient", &request.encode_to_vec())?;
-        let admin = self.admin(&actor).once(once.as_ref());
-        let overlap = overlap(request.overlap)?;
-        let (client_secret, is_done) = self.secret(&admin, once.as_ref()).await?;
-        let until = if is_done {
-            // Rotated again since, it brings a secret that is on its way out.
-            if !admin.has_secret(&request.client_id, &client_secret).await? {
-                return Err(Denial::Field("idempotency_key", "is of a rotation that another one has followed").into());
-            }
-            admin.client(&request.client_id).await?.earlier_until(verify::now())
-        } else {
-            Some(admin.rotate_client(&request.client_id, overlap, || Ok(client_secret.clone())).await?)
-        };
-        Ok(Response::new(RotateClientResponse { client_secret, earlier_secret_until: until.map(seconds) }))
+        Ok(Response::new(self.rotate_secret(&actor, request).await?))
+    }
+
+    async fn list_client_keys(
+        &self,
+        request: Request<ListClientKeysRequest>,
+    ) -> Result<Response<ListClientKeysResponse>, Status> {
+        let actor = actor(&request)?;
+        let (keys, version) = self.client_keys(&self.admin(&actor), &request.get_ref().client_id).await?;
+        Ok(Response::new(ListClientKeysResponse { keys, version }))
+    }
+
+    async fn add_client_key(
+        &self,
+        request: Request<AddClientKeyRequest>,
+    ) -> Result<Response<AddClientKeyResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        Ok(Response::new(self.add_public_key(&actor, request).await?))
+    }
+
+    async fn rotate_client_keys(
+        &self,
+        request: Request<RotateClientKeysRequest>,
+    ) -> Result<Response<RotateClientKeysResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let (keys, version) = self.rotate_public_keys(&actor, request).await?;
+        Ok(Response::new(RotateClientKeysResponse { keys, version }))
+    }
+
+    async fn remove_client_key(
+        &self,
+        request: Request<RemoveClientKeyRequest>,
+    ) -> Result<Response<RemoveClientKeyResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        self.remove_public_key(&actor, request).await?;
+        Ok(Response::new(RemoveClientKeyResponse {}))
+    }
+
+    async fn add_link(&self, request: Request<AddLinkRequest>) -> Result<Response<AddLinkResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        self.link(&actor, request).await?;
+        Ok(Response::new(AddLinkResponse {}))
+    }
+
+    async fn list_links(&self, request: Request<ListLinksRequest>) -> Result<Response<ListLinksResponse>, Status> {
+        Ok(Response::new(self.links(request.into_inner()).await?))
+    }
+
+    async fn remove_link(&self, request: Request<RemoveLinkRequest>) -> Result<Response<RemoveLinkResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        self.unlink(&actor, request).await?;
+        Ok(Response::new(RemoveLinkResponse {}))
     }
 
     async fn add_api_key(&self, request: Request<AddApiKeyRequest>) -> Result<Response<AddApiKeyResponse>, Status> {
@@ -206,12 +246,7 @@ impl AdminService for Administration {
         &self,
         request: Request<ListApiKeysRequest>,
     ) -> Result<Response<ListApiKeysResponse>, Status> {
-        let ListApiKeysRequest { page_size, page_token, subject } = request.into_inner();
-        let page = Page::of(page_size, &page_token)?;
-        let read = self.0.store.api_keys_after(&page.after, message::given(&subject)).await?;
-        let (keys, next_page_token) = page.cut(read, |key| key.id.clone());
-        let api_keys = keys.into_iter().map(api_keys::known).collect();
-        Ok(Response::new(ListApiKeysResponse { api_keys, next_page_token }))
+        Ok(Response::new(self.list_keys(request.into_inner()).await?))
     }
 
     async fn rotate_api_key(
@@ -297,12 +332,7 @@ impl AdminService for Administration {
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let actor = actor(&request)?;
         let families = self.admin(&actor).sessions(&request.get_ref().subject).await?;
-        let sessions = families.into_iter().map(|family| Session {
-            session: family.id,
-            renewed: (family.rotated_at > 0).then(|| seconds(family.rotated_at / 1000)),
-            expire_time: Some(seconds(family.expires_at)),
-        });
-        Ok(Response::new(ListSessionsResponse { sessions: sessions.collect() }))
+        Ok(Response::new(ListSessionsResponse { sessions: families.into_iter().map(session).collect() }))
     }
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionResponse>, Status> {
@@ -321,16 +351,7 @@ impl AdminService for Administration {
         request: Request<ListAuditEntriesRequest>,
     ) -> Result<Response<ListAuditEntriesResponse>, Status> {
         let entries = self.0.store.audit_after(request.get_ref().after).await?;
-        let entries = entries.into_iter().map(|entry| AuditEntry {
-            seq: entry.seq,
-            time: Some(seconds(entry.at)),
-            actor: entry.actor,
-            action: entry.action,
-            target: entry.target,
-            previous: entry.previous,
-            hash: entry.hash,
-        });
-        Ok(Response::new(ListAuditEntriesResponse { entries: entries.collect() }))
+        Ok(Response::new(ListAuditEntriesResponse { entries: entries.into_iter().map(audit_entry).collect() }))
     }
 }
 
@@ -341,6 +362,19 @@ fn overlap(asked: Option<prost_types::Duration>) -> Result<Duration, Denial> {
 
 fn version(expected: u64) -> Option<u64> {
     (expected > 0).then_some(expected)
+}
+
+fn session(family: Family) -> Session {
+    Session {
+        session: family.id,
+        renewed: (family.rotated_at > 0).then(|| seconds(family.rotated_at / 1000)),
+        expire_time: Some(seconds(family.expires_at)),
+    }
+}
+
+fn audit_entry(entry: StoredEntry) -> AuditEntry {
+    let StoredEntry { seq, at, actor, action, target, previous, hash } = entry;
+    AuditEntry { seq, time: Some(seconds(at)), actor, action, target, previous, hash }
 }
 
 fn managed(principal: Principal) -> ManagedPrincipal {

@@ -82,6 +82,7 @@ impl From<AdminError> for Status {
             | AdminError::Lifetime
             | AdminError::ClientKeys(_)
             | AdminError::NoClientKey
+            | AdminError::OneClientKey
             | AdminError::ClientKeyAlgorithm
             | AdminError::ClientKeyName(_)
             | AdminError::CertificateIdentity(_)

@@ -3,7 +3,7 @@
 use accord_token::foreign::{Jwk, JwkSet};
 use sqlx::Row;
 
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, signed};
 
 /// The most assertions of one client that are remembered at once: as many as it can log in with in five minutes at 33 a second.
 pub(crate) const MAX_ASSERTIONS: i64 = 10_000;
@@ -77,6 +77,16 @@ fn read(text: &str) -> Option<Jwk> {
 }
 
 impl Transaction {
+    /// Gives the keys of a client another version.
+    pub async fn date_client_keys(&mut self, client: &str, version: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE clients SET keys_version = $2 WHERE id = $1")
+            .bind(client)
+            .bind(signed(version))
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// Gives a client a key, until it is taken away.
     pub async fn add_client_key(&mut self, client: &str, jwk: &Jwk, now: i64) -> Result<(), StoreError> {
         sqlx::query(

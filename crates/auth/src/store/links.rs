@@ -1,11 +1,11 @@
 //! Links: who somebody of another issuer is here.
 
-use sqlx::Row;
+use sqlx::{Row, any::AnyRow};
 
 use super::{Store, StoreError, Transaction};
 
 /// Somebody of another issuer, who logs in as a principal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// The issuer, as the configuration names it.
     pub issuer: String,
@@ -22,6 +22,22 @@ impl Store {
             .fetch_optional(self.connections())
             .await?;
         row.map(|row| Ok(row.try_get(0)?)).transpose()
+    }
+
+    /// The first links after this one, each with its principal, in the order of their issuers and of whom these name; of a principal or
+    /// of all. None where that was the last.
+    pub async fn links_after(&self, last: &Link, subject: Option<&str>) -> Result<Vec<(Link, String)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT issuer, external, subject FROM links
+             WHERE (issuer, external) > ($1, $2) AND ($3 = '' OR subject = $3) ORDER BY issuer, external LIMIT 500",
+        )
+        .bind(&last.issuer)
+        .bind(&last.external)
+        .bind(subject.unwrap_or_default())
+        .fetch_all(self.connections())
+        .await?;
+        let link = |row: &AnyRow| Ok((Link { issuer: row.try_get(0)?, external: row.try_get(1)? }, row.try_get(2)?));
+        rows.iter().map(link).collect()
     }
 
     /// The links of a principal.

@@ -66,6 +66,8 @@ pub struct Client {
     earlier_hash: String,
     /// Until when that one is valid, in seconds since 1970.
     earlier_until: i64,
+    /// Rises with each change of its keys.
+    pub keys_version: u64,
 }
 
 impl Client {
@@ -184,16 +186,15 @@ impl Store {
 
     /// The client of this id.
     pub async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
-        let row = sqlx::query("SELECT subject, secret_hash, earlier_hash, earlier_until FROM clients WHERE id = $1")
-            .bind(id)
-            .fetch_optional(self.connections())
-            .await?;
+        let found = "SELECT subject, secret_hash, earlier_hash, earlier_until, keys_version FROM clients WHERE id = $1";
+        let row = sqlx::query(found).bind(id).fetch_optional(self.connections()).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Client {
             subject: row.try_get(0)?,
             secret_hash: row.try_get(1)?,
             earlier_hash: row.try_get(2)?,
             earlier_until: row.try_get(3)?,
+            keys_version: unsigned(row.try_get(4)?),
         }))
     }
 }

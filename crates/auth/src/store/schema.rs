@@ -94,6 +94,8 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "CREATE INDEX certificate_identities_by_subject ON certificate_identities (subject)",
         ],
         &["ALTER TABLE admin_requests ADD COLUMN answer TEXT NOT NULL DEFAULT ''"],
+        // The version of a store that nothing was changed in: no change is of it.
+        &["ALTER TABLE clients ADD COLUMN keys_version BIGINT NOT NULL DEFAULT 1"],
     ],
 };
 

@@ -13,17 +13,17 @@ use accord_api::accord::{
 
 use super::*;
 
-struct Administrator {
-    service: AdminServiceClient<Channel>,
+pub(super) struct Administrator {
+    pub(super) service: AdminServiceClient<Channel>,
     token: String,
 }
 
 impl Administrator {
-    async fn of(server: &Server) -> Self {
+    pub(super) async fn of(server: &Server) -> Self {
         Self { service: AdminServiceClient::new(server.channel.clone()), token: server.token_of("root").await }
     }
 
-    fn ask<T>(&self, message: T) -> Request<T> {
+    pub(super) fn ask<T>(&self, message: T) -> Request<T> {
         authorized(message, &self.token)
     }
 

@@ -23,7 +23,7 @@ const GRANT: (&str, &str) = ("grant_type", "client_credentials");
 const TYPE: (&str, &str) = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
 
 /// A server with the client `mill`, and one of its keys.
-async fn with_mill(database: &Database) -> (Server, Forge) {
+pub(super) async fn with_mill(database: &Database) -> (Server, Forge) {
     let server = Server::start(database, |_| {}).await;
     let key = add_mill(&server).await;
     (server, key)
@@ -42,7 +42,7 @@ async fn rotate(server: &Server, keys: &[&Forge], overlap: Duration) -> Result<i
     admin(&server.auth.store).rotate_client_keys("mill", &keys, overlap).await
 }
 
-async fn show(server: &Server, assertion: &str) -> Answer {
+pub(super) async fn show(server: &Server, assertion: &str) -> Answer {
     post(server.address, TOKEN, &[], &[GRANT, TYPE, ("client_assertion", assertion)]).await
 }
 
@@ -57,12 +57,12 @@ fn changed(key: &Forge, change: impl FnOnce(&mut Value)) -> String {
     key.token(&claims)
 }
 
-fn good(key: &Forge) -> String {
+pub(super) fn good(key: &Forge) -> String {
     changed(key, |_| {})
 }
 
 #[track_caller]
-fn is_refused(answer: &Answer) {
+pub(super) fn is_refused(answer: &Answer) {
     assert_eq!(answer.error(), (401, "invalid_client".to_owned()), "{answer:?}");
 }
 

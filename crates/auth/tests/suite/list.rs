@@ -106,6 +106,19 @@ macro_rules! database_tests {
             changes_of_client_keys_are_audited,
             metadata_names_assertions_and_their_algorithms,
         );
+        suite::database_tests!(@ client_key_service:
+            client_is_added_with_keys_that_change_over_the_network,
+            keys_of_another_version_than_was_seen_are_not_changed,
+            key_changes_repeated_with_their_idempotency_key_happen_once,
+            key_over_the_network_that_no_client_can_have_is_refused,
+        );
+        suite::database_tests!(@ links:
+            link_is_added_listed_and_removed_over_the_network,
+            link_of_a_principal_that_changed_meanwhile_is_neither_added_nor_removed,
+            link_changes_repeated_with_their_idempotency_key_happen_once,
+            pages_of_links_name_each_once_in_order,
+            link_of_nobody_and_link_without_a_name_are_refused,
+        );
         suite::database_tests!(@ relations:
             owner_may_what_policies_grant_to_owners_of_that_object_alone,
             member_of_a_group_in_a_group_is_in_both,

@@ -62,6 +62,9 @@ pub enum AdminError {
     /// A set without a key.
     #[error("there is no key in the JWK set; a client needs one to log in with")]
     NoClientKey,
+    /// A JWK that is none, or more.
+    #[error("the key is no JWK; give one public key as RFC 7517 writes it, `{{\"kty\": …}}`")]
+    OneClientKey,
     /// RSA.
     #[error("a client's keys must be Ed25519 or P-256: RSA is accepted of issuers alone")]
     ClientKeyAlgorithm,

@@ -12,7 +12,7 @@ impl Admin<'_> {
             }
         }
         let mut tx = self.begin().await?;
-        existing(self.store, subject).await?;
+        self.expected(existing(self.store, subject).await?)?;
         if !tx.add_link(link, subject).await? {
             return Err(AdminError::Linked(link.external.clone()));
         }
@@ -22,7 +22,7 @@ impl Admin<'_> {
     /// Takes a link away, and ends what the principal's logins have brought: nobody knows which came by it.
     pub async fn unlink(&self, subject: &str, link: &Link) -> Result<(), AdminError> {
         let mut tx = self.begin().await?;
-        existing(self.store, subject).await?;
+        self.expected(existing(self.store, subject).await?)?;
         let is_theirs = self.store.linked(&link.issuer, &link.external).await?.as_deref() == Some(subject);
         if !is_theirs || !tx.remove_link(link).await? {
             return Err(AdminError::NotLinked { subject: subject.to_owned(), external: link.external.clone() });

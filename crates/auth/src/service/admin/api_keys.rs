@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use accord_api::accord::auth::v1::{
-    AddApiKeyRequest, AddApiKeyResponse, ApiKey as WireApiKey, RotateApiKeyRequest, RotateApiKeyResponse,
-    SetApiKeyStandingRequest, Standing,
+    AddApiKeyRequest, AddApiKeyResponse, ApiKey as WireApiKey, ListApiKeysRequest, ListApiKeysResponse,
+    RotateApiKeyRequest, RotateApiKeyResponse, SetApiKeyStandingRequest, Standing,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -17,7 +17,10 @@ use crate::{
         denial::Denial,
         scope::Scope,
     },
-    service::message::seconds,
+    service::{
+        message::{given, seconds},
+        page::Page,
+    },
     store::api_keys::ApiKey,
 };
 
@@ -33,6 +36,15 @@ impl Administration {
             (text, made)
         };
         Ok(AddApiKeyResponse { key, api_key: Some(known(api_key)) })
+    }
+
+    pub(super) async fn list_keys(&self, request: ListApiKeysRequest) -> Result<ListApiKeysResponse, Status> {
+        let ListApiKeysRequest { page_size, page_token, subject } = request;
+        let page = Page::of(page_size, &page_token)?;
+        let read = self.0.store.api_keys_after(&page.after, given(&subject)).await?;
+        let (keys, next_page_token) = page.cut(read, |key| key.id.clone());
+        let api_keys = keys.into_iter().map(known).collect();
+        Ok(ListApiKeysResponse { api_keys, next_page_token })
     }
 
     pub(super) async fn rotate_key(
