@@ -18,6 +18,8 @@ async fn with_oauth() -> Result<(Fabric, String)> {
     let settings = toml! {
         [oauth]
         url = (url.as_str())
+        [oauth.device]
+        clients = ["shop-cli"]
     };
     Ok((builder.settings(Part::Auth, settings).start().await?, url))
 }
@@ -26,11 +28,17 @@ fn file(fabric: &Fabric, name: &str) -> String {
     fabric.directory().join(name).display().to_string()
 }
 
-/// The refresh token of a person who logged in.
-async fn refresh_token(fabric: &Fabric) -> Result<String> {
+/// A person with a password.
+async fn add_lea(fabric: &Fabric) -> Result<()> {
     let password = file(fabric, "lea.password");
     std::fs::write(&password, PASSWORD)?;
     fabric.manage(&["principal", "add", "lea", "--role", "catalog-reader", "--password-file", &password]).await?;
+    Ok(())
+}
+
+/// The refresh token of a person who logged in.
+async fn refresh_token(fabric: &Fabric) -> Result<String> {
+    add_lea(fabric).await?;
     let grant = Grant::Password(PasswordGrant {
         name: "lea".to_owned(),
         password: PASSWORD.to_owned(),
@@ -60,6 +68,18 @@ async fn authlib_and_requests_oauthlib_get_refresh_introspect_and_revoke_tokens(
     assert_eq!((&seen["wrong_secret"], &seen["requests_oauthlib"]), (&json!("invalid_client"), &shop));
     let lea = json!({"verified": {"sub": "lea", "type": "at+jwt"}, "reused": "invalid_grant"});
     assert_eq!(seen["refresh"], lea);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn oauthlib_gets_tokens_for_a_device_that_its_person_allows() -> Result<()> {
+    let (fabric, url) = with_oauth().await?;
+    add_lea(&fabric).await?;
+    let script = workspace().join("tests/clients/oauth/device.py").display().to_string();
+    let flags = [&*script, "--auth", &url, "--client-id", "shop-cli", "--name", "lea", "--password", PASSWORD];
+    let seen: Value = serde_json::from_str(&output(&tool("ACCORD_TEST_PYTHON")?, &flags).await?)?;
+    let told = ["authorization_pending", "slow_down"];
+    assert_eq!(seen, json!({"told": told, "token_type": "Bearer", "refresh": true}));
     fabric.stop().await
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod issuers;
 mod federation;
 pub(crate) mod account;
 mod refresh;
+pub(crate) mod device;
 pub(crate) mod access;
 pub(crate) mod admit;
 mod exchange;

@@ -11,6 +11,7 @@ mod problem;
 mod token;
 mod introspect;
 mod revoke;
+mod device;
 mod documents;
 
 use std::{
@@ -37,13 +38,17 @@ const TOKEN: &str = TOKEN_PATH;
 const INTROSPECT: &str = "/oauth2/introspect";
 /// Ends a token (RFC 7009).
 const REVOKE: &str = "/oauth2/revoke";
+/// Codes for command lines (RFC 8628).
+const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
+/// Where people approve them.
+const DEVICE: &str = "/oauth2/device";
 /// The keys that sign (RFC 7517).
 const KEYS: &str = "/.well-known/jwks.json";
 /// Where all of these are (RFC 8414).
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// Every path that is served.
-pub(crate) const PATHS: &[&str] = &[TOKEN, INTROSPECT, REVOKE, KEYS, METADATA];
+pub(crate) const PATHS: &[&str] = &[TOKEN, INTROSPECT, REVOKE, DEVICE_AUTHORIZATION, DEVICE, KEYS, METADATA];
 
 /// The endpoints.
 pub(crate) fn router(auth: &Arc<Auth>) -> Router {
@@ -51,6 +56,8 @@ pub(crate) fn router(auth: &Arc<Auth>) -> Router {
         .route(TOKEN, post(token::answer))
         .route(INTROSPECT, post(introspect::answer))
         .route(REVOKE, post(revoke::answer))
+        .route(DEVICE_AUTHORIZATION, post(device::authorization))
+        .route(DEVICE, get(device::page).post(device::decide))
         .route(KEYS, get(documents::keys))
         .route(METADATA, get(documents::metadata))
         .with_state(Arc::clone(auth))

@@ -24,6 +24,7 @@ pub mod client_keys;
 pub mod relations;
 pub mod links;
 pub mod certificate_identities;
+pub(crate) mod device_codes;
 pub(crate) mod families;
 pub(crate) mod requests;
 mod accounts;

@@ -9,6 +9,7 @@ pub(crate) mod backup;
 pub(crate) mod certificate_identities;
 pub(crate) mod client_key_service;
 pub(crate) mod client_keys;
+pub(crate) mod device;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod issuers;

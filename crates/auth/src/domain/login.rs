@@ -14,6 +14,7 @@ use super::{
     scope::Scope,
 };
 use crate::store::{
+    Transaction,
     families::Family,
     principals::{Principal, Standing, is_name},
 };
@@ -75,12 +76,7 @@ impl Auth {
             Credential::Certificate(identity) => self.login_certificate(&identity, address).await,
             Credential::Foreign(token) => self.login_foreign(&token).await,
         };
-        self.metrics.login(match &tokens {
-            Ok(_) => "succeeded",
-            Err(Denial::Credential | Denial::SecondFactorMissing | Denial::Foreign(_)) => "refused",
-            Err(Denial::Throttled(_)) => "throttled",
-            Err(_) => "failed",
-        });
+        self.metrics.login(tokens.as_ref().map_or_else(outcome, |_| "succeeded"));
         let tokens = tokens?;
         self.metrics.token("access");
         Ok(tokens)
@@ -145,6 +141,15 @@ impl Auth {
 
     /// The first tokens of a person who was proven to be that at this epoch.
     pub(super) async fn begin_family(&self, name: &str, epoch: u64) -> Result<IssuedTokens, Denial> {
+        let new = self.new_family(name, epoch).await?;
+        let mut tx = self.store.begin().await?;
+        new.write(&mut tx).await?;
+        tx.commit().await?;
+        Ok(self.first_tokens(new))
+    }
+
+    /// The same, which are good once they are written.
+    pub(super) async fn new_family(&self, name: &str, epoch: u64) -> Result<NewFamily, Denial> {
         let principal = self.active(name).await?;
         // The password, the roles or the standing have changed since it was proven.
         if principal.epoch != epoch {
@@ -164,11 +169,34 @@ impl Auth {
             expires_at: verify::now() + life,
             revoked: false,
         };
-        let mut tx = self.store.begin().await?;
-        tx.add_family(&family).await?;
-        tx.add_family_token(&family.id, &access.jti, access.expires_at).await?;
-        tx.commit().await?;
+        Ok(NewFamily { family, access })
+    }
+
+    pub(super) fn first_tokens(&self, NewFamily { family, access }: NewFamily) -> IssuedTokens {
         let refresh = self.encryption_key.refresh_token(&family.id, family.generation);
-        Ok(IssuedTokens { access, refresh: Some(refresh) })
+        IssuedTokens { access, refresh: Some(refresh) }
+    }
+}
+
+/// How a login ended that brought nothing, as metrics have it.
+pub(crate) fn outcome(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::Credential | Denial::SecondFactorMissing | Denial::Foreign(_) => "refused",
+        Denial::Throttled(_) => "throttled",
+        _ => "failed",
+    }
+}
+
+/// What a login of a person begins.
+pub(super) struct NewFamily {
+    family: Family,
+    access: SignedToken,
+}
+
+impl NewFamily {
+    pub(super) async fn write(&self, tx: &mut Transaction) -> Result<(), Denial> {
+        tx.add_family(&self.family).await?;
+        tx.add_family_token(&self.family.id, &self.access.jti, self.access.expires_at).await?;
+        Ok(())
     }
 }

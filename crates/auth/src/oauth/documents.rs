@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::{INTROSPECT, KEYS, METADATA, REVOKE, TOKEN, finish, problem::Problem, token::GRANTS};
+use super::{DEVICE_AUTHORIZATION, INTROSPECT, KEYS, METADATA, REVOKE, TOKEN, finish, problem::Problem, token::grants};
 use crate::domain::auth::Auth;
 
 /// How long metadata may be kept: it changes with the configuration alone.
@@ -39,13 +39,13 @@ pub(super) async fn keys(State(auth): State<Arc<Auth>>) -> Response {
 pub(super) async fn metadata(State(auth): State<Arc<Auth>>) -> Response {
     let issuer = &auth.tokens.issuer;
     let at = |path: &str| auth.url(path);
-    let document_of = json!({
+    let mut document_of = json!({
         "issuer": issuer,
         "token_endpoint": at(TOKEN),
         "introspection_endpoint": at(INTROSPECT),
         "revocation_endpoint": at(REVOKE),
         "jwks_uri": at(KEYS),
-        "grant_types_supported": GRANTS,
+        "grant_types_supported": grants(&auth),
         // Nobody is sent here with a browser.
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": METHODS,
@@ -55,6 +55,9 @@ pub(super) async fn metadata(State(auth): State<Arc<Auth>>) -> Response {
         "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
     });
+    if !auth.oauth.device.clients.is_empty() {
+        document_of["device_authorization_endpoint"] = at(DEVICE_AUTHORIZATION).into();
+    }
     auth.metrics.oauth(METADATA, "none");
     document(document_of, METADATA_LIFE, "application/json")
 }

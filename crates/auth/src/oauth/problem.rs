@@ -10,10 +10,13 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::domain::denial::Denial;
+use crate::domain::{denial::Denial, device::DeviceError};
 
 /// When to try again after what is over soon.
 const SOON: Duration = Duration::from_secs(1);
+
+/// When to try again where codes wait to be approved.
+const LATER: Duration = Duration::from_mins(1);
 
 /// Why a request is refused.
 #[derive(Debug)]
@@ -112,6 +115,44 @@ impl Problem {
             Denial::Credential => Self::invalid_request("the token's subject is not known here, or may not log in"),
             other => Self::of_grant(other),
         }
+    }
+
+    /// Why a device gets no code, or no tokens yet (RFC 8628, section 3.5).
+    pub(super) fn of_device(error: DeviceError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeviceError::Denied(denial) => Self::of_grant(denial),
+            DeviceError::Client => Self::bad("unauthorized_client", message),
+            DeviceError::Pending => Self::bad("authorization_pending", message),
+            DeviceError::SlowDown => Self::bad("slow_down", message),
+            DeviceError::Expired => Self::bad("expired_token", message),
+            DeviceError::Refused => Self::bad("access_denied", message),
+            DeviceError::TooMany => {
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", message);
+                Self { retry_after: Some(LATER), ..problem }
+            }
+        }
+    }
+
+    /// A denial as people read it.
+    pub(super) fn of_page(denial: Denial) -> Self {
+        match denial {
+            Denial::Credential => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "access_denied",
+                "The name or the password is wrong, or the code of your app is.",
+            ),
+            Denial::SecondFactorMissing => {
+                Self::new(StatusCode::UNAUTHORIZED, "access_denied", "The code of your app is needed as well.")
+            }
+            Denial::Field("user_code", why) => Self::bad("invalid_request", format!("The code {why}.")),
+            other => Self::of_grant(other),
+        }
+    }
+
+    /// The status, for a page that says the same.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     fn unavailable(description: impl Into<String>) -> Self {

@@ -35,8 +35,14 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const EXCHANGE_PERMISSION: &str = "accord.auth.exchange";
 const EXCHANGE_METHOD: &str = "accord.auth.v1.TokenService/Exchange";
 
+/// RFC 8628, section 3.4.
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 /// The grants, as metadata names them.
-pub(super) const GRANTS: [&str; 3] = ["client_credentials", "refresh_token", EXCHANGE];
+pub(super) fn grants(auth: &Auth) -> Vec<&'static str> {
+    let device = (!auth.oauth.device.clients.is_empty()).then_some(DEVICE_CODE);
+    ["client_credentials", "refresh_token", EXCHANGE].into_iter().chain(device).collect()
+}
 
 /// Answers a request for a token.
 pub(super) async fn answer(State(auth): State<Arc<Auth>>, request: Request) -> Response {
@@ -67,6 +73,7 @@ async fn grant(auth: &Auth, request: Request) -> Result<Value, Problem> {
             Ok(with_scope(bearer(tokens), granted))
         }
         "refresh_token" => refresh(auth, credential, &form).await,
+        DEVICE_CODE => device(auth, credential, &form).await,
         EXCHANGE if is_foreign(auth, &form) => foreign(auth, credential, &form, address).await,
         EXCHANGE => exchange(auth, credential, &form).await,
         _ => Err(Problem::bad("unsupported_grant_type", "the metadata of this server names the grants that it has")),
@@ -91,6 +98,15 @@ async fn refresh(auth: &Auth, credential: Option<Credential>, form: &Form) -> Re
     }
     let tokens = auth.refresh(form.required("refresh_token")?).await.map_err(Problem::of_grant)?;
     Ok(bearer(tokens))
+}
+
+/// What a device is given for a code that was approved. A client that authenticates beside it has to do it rightly.
+async fn device(auth: &Auth, credential: Option<Credential>, form: &Form) -> Result<Value, Problem> {
+    if credential.is_some() {
+        client::authenticated(auth, credential).await?;
+    }
+    let tokens = auth.device_tokens(form.required("client_id")?, form.required("device_code")?).await;
+    Ok(bearer(tokens.map_err(Problem::of_device)?))
 }
 
 /// Whether the token is somebody else's: nobody here issues ID tokens.

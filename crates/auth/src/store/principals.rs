@@ -305,6 +305,7 @@ impl Transaction {
             "DELETE FROM relations WHERE subject IN ('User/' || $1, 'Service/' || $1)",
             "DELETE FROM links WHERE subject = $1",
             "DELETE FROM certificate_identities WHERE subject = $1",
+            "DELETE FROM device_codes WHERE subject = $1",
             "UPDATE principals SET password = '' WHERE subject = $1",
         ] {
             sqlx::query(statement).bind(subject).execute(&mut *self.inner).await?;

@@ -23,6 +23,7 @@ pub const TABLES: &[&str] = &[
     "objects",
     "links",
     "certificate_identities",
+    "device_codes",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -96,6 +97,13 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
         &["ALTER TABLE admin_requests ADD COLUMN answer TEXT NOT NULL DEFAULT ''"],
         // The version of a store that nothing was changed in: no change is of it.
         &["ALTER TABLE clients ADD COLUMN keys_version BIGINT NOT NULL DEFAULT 1"],
+        &[
+            "CREATE TABLE device_codes (
+                hash TEXT PRIMARY KEY, user_code TEXT NOT NULL UNIQUE, client TEXT NOT NULL, network TEXT NOT NULL,
+                expires_at BIGINT NOT NULL, poll_interval BIGINT NOT NULL, polled_at BIGINT NOT NULL, decision BIGINT NOT NULL,
+                ticket TEXT NOT NULL, subject TEXT NOT NULL, epoch BIGINT NOT NULL, global_epoch BIGINT NOT NULL)",
+            "CREATE INDEX device_codes_by_end ON device_codes (expires_at)",
+        ],
     ],
 };
 

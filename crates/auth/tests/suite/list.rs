@@ -112,6 +112,21 @@ macro_rules! database_tests {
             key_changes_repeated_with_their_idempotency_key_happen_once,
             key_over_the_network_that_no_client_can_have_is_refused,
         );
+        suite::database_tests!(@ device:
+            device_gets_tokens_once_its_person_has_allowed_it,
+            device_whose_person_denies_it_gets_nothing,
+            device_code_is_its_clients_alone_at_every_replica,
+            device_that_asks_too_often_is_told_to_slow_down,
+            device_code_that_has_ended_is_expired_and_not_approved,
+            user_code_is_told_from_a_wrong_one_to_nobody_without_the_password,
+            guesses_of_user_codes_are_throttled_and_right_ones_bring_no_more,
+            approval_falls_with_the_logins_of_its_person,
+            one_address_gets_half_of_the_codes_that_may_wait,
+            client_that_is_not_configured_gets_no_code,
+            without_configured_clients_there_is_no_device_grant,
+            page_is_kept_nowhere_and_shown_in_no_frame,
+            device_is_refused_while_the_store_is_down,
+        );
         suite::database_tests!(@ links:
             link_is_added_listed_and_removed_over_the_network,
             link_of_a_principal_that_changed_meanwhile_is_neither_added_nor_removed,
