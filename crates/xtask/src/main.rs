@@ -5,6 +5,7 @@ mod bench;
 mod crashes;
 mod fuzz;
 mod hit_ratio;
+mod login_timing;
 mod memory;
 mod postgres;
 mod programs;
@@ -51,6 +52,8 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Show how many reads the cache answers from memory, beside an LRU of the same bytes
     HitRatio(hit_ratio::Args),
+    /// Measure whether a login tells by its time that there is nobody of its name
+    LoginTiming(login_timing::Args),
     /// Hold the house rules: what depends on what, licences, sizes, request order, documented commands, links and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Chore::Rolling(args) => rolling::run(args),
         Chore::Fuzz(args) => fuzz::run(args),
         Chore::HitRatio(args) => hit_ratio::run(args),
+        Chore::LoginTiming(args) => login_timing::run(&args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
         Chore::Screenshot => screenshot::run(),
