@@ -1,7 +1,8 @@
 //! The binaries, and the configuration files with which the fabric joins them.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 
+use anyhow::Result;
 use toml::{Table, toml};
 
 use crate::{builder::Builder, home::Home};
@@ -239,7 +240,7 @@ pub(crate) fn moved(
     listen: SocketAddr,
     admin: SocketAddr,
     internal: SocketAddr,
-) -> anyhow::Result<Table> {
+) -> Result<Table> {
     let mut settings: Table = settings.parse()?;
     for (section, address) in [("listen", listen), ("admin", admin), ("internal", internal)] {
         if let Some(section) = settings.get_mut(section).and_then(toml::Value::as_table_mut) {
@@ -259,4 +260,11 @@ pub(crate) fn merge(base: &mut Table, stronger: Table) {
             }
         }
     }
+}
+
+/// The file with the key of consistency tokens, which all replicas of the cache share, and which seals what they share.
+pub(crate) fn token_key(directory: &Path) -> Result<String> {
+    let file = directory.join("consistency");
+    fs::write(&file, "s".repeat(32))?;
+    Ok(file.display().to_string())
 }

@@ -1,5 +1,5 @@
 //! The soak: two gateways with near caches before one cache, or before three replicas of it whose invalidation log is in a PostgreSQL
-//! with a synchronous standby. All of them are real processes that are killed, paused, replaced and parted from each other, and
+//! with a synchronous standby, and who share what they load in a Redis. All of them are real processes that are killed, paused, replaced and parted from each other, and
 //! writers and readers hold the mesh to its promise: a read that starts after an acknowledged write sees it, at either gateway, or
 //! the write's answer said `DEFERRED`. Some writes go past Accord into the service's database: they are seen within what the
 //! contract declares.
@@ -36,10 +36,12 @@ use self::{load::Load, mesh::Mesh, replicas::LOG_LEASE, sql::SqlWriter};
 pub enum Shape {
     /// One cache.
     OneCache,
-    /// Three replicas, and a PostgreSQL with a standby, whose programs are in this directory.
+    /// Three replicas, a PostgreSQL with a standby, and a Redis as their second level.
     Replicas {
         /// Where `postgres`, `initdb`, `pg_ctl` and `pg_basebackup` are.
         programs: PathBuf,
+        /// The program of Redis.
+        redis: PathBuf,
     },
 }
 

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     postgres,
+    programs::debian,
     say::{note, say},
 };
 
@@ -54,7 +55,7 @@ pub(crate) struct Args {
 enum Behind {
     /// One cache
     OneCache,
-    /// Three replicas that share a log in a PostgreSQL with a synchronous standby
+    /// Three replicas that share a log in a PostgreSQL with a synchronous standby, and a second level in a Redis
     Replicas,
 }
 
@@ -62,7 +63,10 @@ impl Behind {
     fn shape(self) -> Result<Shape> {
         match self {
             Self::OneCache => Ok(Shape::OneCache),
-            Self::Replicas => Ok(Shape::Replicas { programs: postgres::programs()? }),
+            Self::Replicas => {
+                let redis = debian("redis-server", "redis-server")?;
+                Ok(Shape::Replicas { programs: postgres::programs()?, redis })
+            }
         }
     }
 

@@ -245,7 +245,7 @@ fn joined(
 ) -> Result<Builder> {
     let (store, log, records) = (database.url(), database.url(), database.url());
     let (limits, answers, cache) = (redis.url(), redis.url(), caches.url());
-    let key = secret(redis.directory.path())?;
+    let key = settings::token_key(redis.directory.path())?;
     let member = || {
         let auth = auths.url();
         toml! { auth = { url = auth } }
@@ -265,11 +265,4 @@ fn joined(
     let builder = builder.settings(Part::Auth, toml! { store = { url = store } });
     let builder = builder.settings(Part::Cache, of_cache).settings(Part::Gateway, of_gateway);
     Ok(builder.settings(Part::Catalog, member()))
-}
-
-/// The key of consistency tokens, which all replicas of the cache share.
-fn secret(directory: &Path) -> Result<String> {
-    let file = directory.join("consistency");
-    fs::write(&file, "s".repeat(32))?;
-    Ok(file.display().to_string())
 }

@@ -43,6 +43,10 @@ pub enum Kind {
     KillDatabase,
     /// The primary of the database is killed, and its standby promoted; it gets a standby of its own.
     FailOver,
+    /// The second level is stopped where it stands, and resumed after a while: it goes on with what it held.
+    PauseSecondLevel,
+    /// The second level is killed, and started again with nothing.
+    KillSecondLevel,
 }
 
 /// A fault, with the length of the pause in it.
@@ -68,7 +72,7 @@ impl Kind {
     /// Both ends of a rollover.
     pub const ROLLOVERS: [Self; 2] = [Self::RollOver, Self::RollOverKilled];
     /// What happens to replicas, beside kill and pause of each process.
-    pub const REPLICAS: [Self; 12] = [
+    pub const REPLICAS: [Self; 14] = [
         Self::Kill(Victim::Cache(1)),
         Self::Kill(Victim::Cache(2)),
         Self::Pause(Victim::Cache(1)),
@@ -81,6 +85,8 @@ impl Kind {
         Self::PauseDatabase,
         Self::KillDatabase,
         Self::FailOver,
+        Self::PauseSecondLevel,
+        Self::KillSecondLevel,
     ];
 
     /// The gateway that can't answer meanwhile.
@@ -148,6 +154,8 @@ impl fmt::Display for Fault {
             Kind::PartReplica(index) => write!(formatter, "part cache {} from the database for {pause} ms", index + 1),
             Kind::PauseDatabase => write!(formatter, "pause the database for {pause} ms"),
             Kind::KillDatabase => formatter.write_str("kill the database"),
+            Kind::PauseSecondLevel => write!(formatter, "pause the second level for {pause} ms"),
+            Kind::KillSecondLevel => formatter.write_str("kill the second level"),
             Kind::FailOver => formatter.write_str("kill the primary of the database, and promote its standby"),
         }
     }

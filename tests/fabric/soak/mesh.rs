@@ -52,7 +52,9 @@ impl Mesh {
                 other.wait_serving().await?;
                 Beside::Gateway(Box::new(other))
             }
-            Shape::Replicas { programs } => Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs).await?)),
+            Shape::Replicas { programs, redis } => {
+                Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs, redis).await?))
+            }
         };
         Ok(Self { beside, fabric })
     }
@@ -103,6 +105,8 @@ impl Mesh {
             Kind::PauseDatabase => self.replicas()?.pause_database(pause).await,
             Kind::KillDatabase => self.replicas()?.kill_database().await,
             Kind::FailOver => self.replicas()?.fail_over().await,
+            Kind::PauseSecondLevel => self.replicas()?.pause_second_level(pause).await,
+            Kind::KillSecondLevel => self.replicas()?.kill_second_level().await,
         }
     }
 

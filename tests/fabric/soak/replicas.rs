@@ -1,5 +1,5 @@
-//! Three replicas of the cache behind one name, whose invalidation log is in a PostgreSQL with a synchronous standby, and two
-//! gateways. Each gateway has a way of its own to the replicas, and each replica one to the database: each can be cut, and all
+//! Three replicas of the cache behind one name, whose invalidation log is in a PostgreSQL with a synchronous standby and whose second
+//! level is a Redis, and two gateways. Each gateway has a way of its own to the replicas, and each replica one to the database: each can be cut, and all
 //! ways to the database lead to whoever is the primary.
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
@@ -12,7 +12,7 @@ use super::{
     fault::Victim,
     outage::{DRAIN, killed},
 };
-use crate::{Fabric, Part, Server, TcpProxy, postgres::Pair};
+use crate::{Fabric, Part, Server, TcpProxy, postgres::Pair, redis::Redis, settings::token_key};
 
 const REPLICAS: usize = 3;
 /// The lease of a replica on the log: it leaves a slow machine time for operations on it.
@@ -26,16 +26,18 @@ pub(super) struct Replicas {
     /// From each replica to the database.
     doors: Vec<TcpProxy>,
     databases: Pair,
+    second_level: Redis,
 }
 
 impl Replicas {
-    pub(super) async fn start(fabric: &mut Fabric, programs: &Path) -> Result<Self> {
+    pub(super) async fn start(fabric: &mut Fabric, programs: &Path, redis: &Path) -> Result<Self> {
         let mut databases = block_in_place(|| Pair::start(programs))?;
+        let second_level = Redis::of(redis).await?;
         let primary = databases.primary().address();
         let (mut caches, mut doors) = (Vec::new(), Vec::new());
         for number in 0..REPLICAS {
             let door = TcpProxy::start(vec![primary]).await?;
-            let mut cache = fabric.another_with(Part::Cache, sharing(fabric, door.address(), number)?)?;
+            let mut cache = fabric.another_with(Part::Cache, sharing(fabric, door.address(), &second_level, number)?)?;
             cache.wait_serving().await?;
             caches.push(cache);
             doors.push(door);
@@ -43,7 +45,7 @@ impl Replicas {
         let behind: Vec<SocketAddr> = caches.iter().map(|cache| cache.listen).collect();
         let (one, its_name) = gateway(fabric, behind.clone()).await?;
         let (other, other_name) = gateway(fabric, behind).await?;
-        Ok(Self { caches, gateways: [one, other], names: [its_name, other_name], doors, databases })
+        Ok(Self { caches, gateways: [one, other], names: [its_name, other_name], doors, databases, second_level })
     }
 
     pub(super) fn gateways(&self) -> [SocketAddr; 2] {
@@ -110,6 +112,17 @@ impl Replicas {
         block_in_place(|| self.databases.stand_by())?;
         self.wait_serving().await
     }
+
+    pub(super) async fn pause_second_level(&mut self, pause: Duration) -> Result<()> {
+        self.second_level.process.pause()?;
+        sleep(pause).await;
+        self.second_level.process.resume()
+    }
+
+    pub(super) async fn kill_second_level(&mut self) -> Result<()> {
+        self.second_level.process.restart()?;
+        self.second_level.wait_listening().await
+    }
 }
 
 async fn cut(ways: &[TcpProxy], at: usize, pause: Duration) -> Result<()> {
@@ -130,12 +143,13 @@ async fn gateway(fabric: &mut Fabric, behind: Vec<SocketAddr>) -> Result<(Server
 }
 
 /// What a replica has of its own, and what it shares.
-fn sharing(fabric: &Fabric, database: SocketAddr, number: usize) -> Result<Table> {
+fn sharing(fabric: &Fabric, database: SocketAddr, second_level: &Redis, number: usize) -> Result<Table> {
     let directory = fabric.directory().join(format!("data-of-replica-{number}"));
     fs::create_dir_all(&directory)?;
     let url = format!("postgres://accord@{database}/postgres");
     let (directory, log, records) = (directory.display().to_string(), url.clone(), url);
     let lease = format!("{}s", LOG_LEASE.as_secs());
+    let (key, shared) = (token_key(second_level.directory.path())?, second_level.url());
     Ok(toml! {
         data_dir = directory
         [log]
@@ -143,5 +157,11 @@ fn sharing(fabric: &Fabric, database: SocketAddr, number: usize) -> Result<Table
         lease = lease
         [records]
         url = records
+        [consistency]
+        token_key_file = key
+        [second_level]
+        url = shared
+        password = "secret"
+        timeout = "500ms"
     })
 }
