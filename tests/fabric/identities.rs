@@ -31,9 +31,9 @@ const GATEWAY: &str = "accord-gateway";
 const PERSONS: [(&str, &[&str]); 3] =
     [(EDITOR, &["catalog-reader", "catalog-writer", "cart-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
 
-/// What auth's command line made of nothing, by the workloads: each fabric of a process begins with a copy of its own, since a dozen
+/// What auth's command line made of nothing, by its program and the workloads: each fabric of a process begins with a copy of its own, since a dozen
 /// commands take longer than all else that it starts.
-static MADE: LazyLock<Mutex<HashMap<Vec<&'static str>, Saved>>> = LazyLock::new(Mutex::default);
+static MADE: LazyLock<Mutex<HashMap<(PathBuf, Vec<&'static str>), Saved>>> = LazyLock::new(Mutex::default);
 
 /// Auth's command line, with the fabric's configuration.
 pub(crate) struct Identities {
@@ -58,12 +58,12 @@ impl Identities {
             identities.make(home, &workloads).await?;
             return Ok(identities);
         }
-        let mut made = MADE.lock().await;
-        if let Some(saved) = made.get(&workloads) {
+        let (mut made, key) = (MADE.lock().await, (identities.program.clone(), workloads));
+        if let Some(saved) = made.get(&key) {
             home.restore(saved)?;
         } else {
-            identities.make(home, &workloads).await?;
-            made.insert(workloads, home.save()?);
+            identities.make(home, &key.1).await?;
+            made.insert(key, home.save()?);
         }
         Ok(identities)
     }

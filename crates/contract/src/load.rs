@@ -211,7 +211,9 @@ impl Loader<'_> {
 
     fn fill(&mut self, merged: &mut Merged, layer: &DynamicMessage, source: &str, name: &str) {
         for path in merged.fill(layer, source) {
-            let problem = format!("`{path}`, which {source} unsets, leads to no field of a policy");
+            let problem = format!(
+                "`{path}`, which {source} unsets, leads to no field of a policy, or to one of several that exclude each other"
+            );
             let remedy = "name a section or a field of one, such as `cache` or `cache.near`";
             self.push_once(Finding::error(name, UNSET, problem, remedy));
         }

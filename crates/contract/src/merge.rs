@@ -99,10 +99,14 @@ fn unset(layer: &DynamicMessage) -> Vec<String> {
     paths.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Whether layers are merged by what is at a path.
+/// Whether layers are merged by what is at a path. One of several that exclude each other is none: without it, another could hold
+/// that a weaker layer has.
 fn is_path(kind: &MessageDescriptor, path: &str) -> bool {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let Some(field) = kind.get_field_by_name(first).filter(|field| field.name() != UNSET) else { return false };
+    if field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic()) {
+        return false;
+    }
     match (rest, field.kind()) {
         (None, _) => true,
         (Some(rest), Kind::Message(section)) => is_section(&field) && is_path(&section, rest),

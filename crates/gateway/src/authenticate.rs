@@ -7,7 +7,7 @@ use crate::{
     admit::{Arrival, CallerCertificate, ListenerKind},
     concurrency_limit::ConcurrencyLimit,
     fault::{Component, Fault},
-    forgery_limit::Forgeries,
+    forgery_limit::ForgeryLimiter,
     metadata::API_KEY,
 };
 use accord_api::accord::fault::v1::Reason;
@@ -80,7 +80,8 @@ fn is_open(access: &Access, arrival: &Arrival) -> bool {
 /// that nobody takes themselves for known who is not. A certificate is none that was sent: the client shows it to every server of its
 /// authority, with every call. By the internal listener only services come in.
 pub(crate) fn authenticate<'a>(
-    (mesh, forgeries): (&MeshClient, &Forgeries),
+    mesh: &MeshClient,
+    forgeries: &ForgeryLimiter,
     access: &Access,
     arrival: &'a Arrival,
     exchanged: Option<&'a CallerToken>,
@@ -88,7 +89,7 @@ pub(crate) fn authenticate<'a>(
     let (verified, token) = match (exchanged, credential(&arrival.parts.headers)?) {
         (Some(exchanged), _) => (Arc::clone(&exchanged.verified), &*exchanged.token),
         (None, Some(Credential::Token(token))) => {
-            (mesh.verify_within(token, &forgeries.from(arrival.address)).map_err(refusal)?, token)
+            (mesh.verify_within(token, &forgeries.of(arrival.address)).map_err(refusal)?, token)
         }
         (None, Some(Credential::ApiKey(key))) => {
             return Err(exchange_refusal(CallerCredential::ApiKey(key), CredentialRefusal::NotAccepted));

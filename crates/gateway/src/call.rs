@@ -9,7 +9,7 @@ use crate::{
     etag,
     explain_call::Explanation,
     fault::Fault,
-    forgery_limit::Forgeries,
+    forgery_limit::ForgeryLimiter,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
     invalidate::{Invalidator, PendingInvalidation},
     live::LiveSettings,
@@ -74,7 +74,7 @@ pub(crate) struct Gateway {
     /// Who verifies tokens and decides what they permit.
     pub mesh: MeshClient,
     /// How many tokens that nobody signed are looked at.
-    pub forgeries: Forgeries,
+    pub forgeries: ForgeryLimiter,
     /// Where rate limits are counted for all gateways together.
     pub shared_limits: Option<SharedLimits>,
     /// What of their answers is in the gateway's own memory.
@@ -127,7 +127,7 @@ pub(crate) async fn travel(
     let is_deprecated = route.entry.method.deprecated;
     let (slots, criticality) = (&gateway.concurrency_limit, arrival.criticality(policy.criticality));
     let exchanged = exchanged_token(&gateway.mesh, slots, policy, &arrival, deadline).await?;
-    let identity = authenticate((&gateway.mesh, &gateway.forgeries), &policy.access, &arrival, exchanged.as_ref())?;
+    let identity = authenticate(&gateway.mesh, &gateway.forgeries, &policy.access, &arrival, exchanged.as_ref())?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
     let holder = holder(&arrival, identity.as_ref());
     let slot = Arc::new(slots.acquire(criticality, holder)?);

@@ -13,33 +13,33 @@ const RATE: RateLimit =
     RateLimit { requests: 100, per: Duration::from_secs(1), burst: 200, by: RateLimitBy::Address, plans: Vec::new() };
 
 /// The counts of all addresses.
-pub(crate) struct Forgeries(Rate);
+pub(crate) struct ForgeryLimiter(Rate);
 
-impl Forgeries {
+impl ForgeryLimiter {
     /// None came yet.
     pub(crate) fn new() -> Self {
         Self(Rate::new(&RATE))
     }
 
     /// The limit of those that come from an address.
-    pub(crate) fn from(&self, address: IpAddr) -> ForgeriesFrom<'_> {
-        ForgeriesFrom { rate: &self.0, address }
+    pub(crate) fn of(&self, address: IpAddr) -> AddressForgeries<'_> {
+        AddressForgeries { rate: &self.0, address }
     }
 }
 
 /// The limit of an address.
-pub(crate) struct ForgeriesFrom<'a> {
+pub(crate) struct AddressForgeries<'a> {
     rate: &'a Rate,
     address: IpAddr,
 }
 
-impl ForgeriesFrom<'_> {
+impl AddressForgeries<'_> {
     fn counted(&self, counting: Counting) -> Result<(), Duration> {
         self.rate.quota(&[]).count(counting, &RateLimitKey::Address(network_of(self.address))).map(drop)
     }
 }
 
-impl ForgeryLimit for ForgeriesFrom<'_> {
+impl ForgeryLimit for AddressForgeries<'_> {
     fn look(&self) -> Result<(), Duration> {
         self.counted(Counting::Look)
     }
@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn address_beyond_its_forgeries_waits_and_others_do_not() {
-        let forgeries = Forgeries::new();
-        let guesser = forgeries.from([192, 0, 2, 1].into());
+        let limiter = ForgeryLimiter::new();
+        let guesser = limiter.of([192, 0, 2, 1].into());
         for _ in 0..RATE.burst {
             guesser.look().unwrap();
             guesser.count();
@@ -66,6 +66,6 @@ mod tests {
             guesser.count();
             guesser.look().is_err()
         }));
-        assert_eq!(forgeries.from([192, 0, 2, 2].into()).look(), Ok(()));
+        assert_eq!(limiter.of([192, 0, 2, 2].into()).look(), Ok(()));
     }
 }

@@ -9,8 +9,8 @@ pub(crate) mod openapi;
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use accord_runtime::health::Health;
 use accord_runtime::shutdown::Shutdown;
@@ -42,6 +42,8 @@ pub(crate) struct Inspection {
     health: Health,
     tables: Arc<Tables>,
     reflection: AtomicBool,
+    /// Held while routes are made, so that later ones are not replaced by those of before.
+    renewing: Mutex<()>,
     openapi: OpenApi,
     limits: InspectionLimits,
 }
@@ -57,10 +59,15 @@ impl Inspection {
     ) -> Arc<Self> {
         let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
         let limits = InspectionLimits::new();
-        let (health_of_all, tables_of_all, reflection) =
-            (health.clone(), Arc::clone(tables), AtomicBool::new(reflection));
-        let inspection = Self { routes, health: health_of_all, tables: tables_of_all, reflection, openapi, limits };
-        let inspection = Arc::new(inspection);
+        let inspection = Arc::new(Self {
+            routes,
+            health: health.clone(),
+            tables: Arc::clone(tables),
+            reflection: AtomicBool::new(reflection),
+            renewing: Mutex::default(),
+            openapi,
+            limits,
+        });
         spawn(shutdown, follow_tables(Arc::clone(&inspection)));
         spawn(shutdown, follow_upstreams(health.clone(), Arc::clone(tables)));
         inspection
@@ -75,6 +82,7 @@ impl Inspection {
     }
 
     fn renew(&self) {
+        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let routes = routes(&self.tables.load(), &self.health, self.reflection.load(Relaxed));
         self.routes.store(Arc::new(routes));
     }

@@ -121,7 +121,7 @@ impl MeshClient {
 
     /// The same, within a limit of forgeries.
     pub fn verify_within(&self, token: &str, limit: &impl ForgeryLimit) -> Result<Arc<Verified>, Refusal> {
-        self.verify_as(token, (Type::Access, &self.0.audience), limit)
+        self.verify_as(token, Type::Access, &self.0.audience, limit)
     }
 
     /// The access token that stands for a caller's credential: one that is remembered, and is good, or one that auth gives for it.
@@ -154,7 +154,7 @@ impl MeshClient {
 
     /// Verifies a passport made for this audience, or says why it is refused.
     pub fn verify_passport(&self, token: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
-        self.verify_as(token, (Type::Passport, audience), &NoLimit)
+        self.verify_as(token, Type::Passport, audience, &NoLimit)
     }
 
     /// For whom a passport was made, if one of auth's keys signed it: for the words in which one for another is refused.
@@ -226,7 +226,8 @@ impl MeshClient {
     fn verify_as(
         &self,
         token: &str,
-        (token_type, audience): (Type, &str),
+        token_type: Type,
+        audience: &str,
         limit: &impl ForgeryLimit,
     ) -> Result<Arc<Verified>, Refusal> {
         let inner = &*self.0;
@@ -248,7 +249,12 @@ impl MeshClient {
             return Ok(verified);
         }
         limit.look().map_err(Refusal::Throttled)?;
-        let signed = verify::signed(token, token_type, &snapshot.keys).inspect_err(|_| limit.count());
+        let signed = verify::signed(token, token_type, &snapshot.keys).inspect_err(|why| {
+            // What else is wrong with a token shows before that work is done.
+            if *why == InvalidTokenReason::Signature {
+                limit.count();
+            }
+        });
         let verified = Arc::new(signed.map_err(Refusal::Invalid)?);
         verify::current(&verified, &expected, now, &snapshot)?;
         // Only what was accepted is remembered, so that nobody fills the memory with tokens that are good for nothing.

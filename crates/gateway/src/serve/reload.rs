@@ -20,17 +20,13 @@ pub(super) async fn follow(gateway: Arc<Gateway>, inspection: Arc<Inspection>, m
     while newest.changed().await.is_ok() {
         let change = newest.borrow_and_update().clone();
         if let Some(change) = change {
-            until_taken((&gateway, &inspection), &change, newest.clone()).await;
+            until_taken(&gateway, &inspection, &change, newest.clone()).await;
         }
     }
 }
 
 /// Tries a change until it is taken over, or another one takes its place. The log says each reason once.
-async fn until_taken(
-    (gateway, inspection): (&Gateway, &Inspection),
-    change: &Change<Config>,
-    mut newest: Newest<Config>,
-) {
+async fn until_taken(gateway: &Gateway, inspection: &Inspection, change: &Change<Config>, mut newest: Newest<Config>) {
     let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
     let mut told = None;
     while let Err(refused) = gateway.tables.reconfigure(&change.config).await {
