@@ -235,12 +235,7 @@ fn milliseconds(duration: Duration) -> String {
 }
 
 /// The same settings for another process of the binary, which serves elsewhere.
-pub(crate) fn moved(
-    settings: &str,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    internal: SocketAddr,
-) -> Result<Table> {
+pub(crate) fn moved(settings: &str, listen: SocketAddr, admin: SocketAddr, internal: SocketAddr) -> Result<Table> {
     let mut settings: Table = settings.parse()?;
     for (section, address) in [("listen", listen), ("admin", admin), ("internal", internal)] {
         if let Some(section) = settings.get_mut(section).and_then(toml::Value::as_table_mut) {

@@ -37,7 +37,8 @@ impl Replicas {
         let (mut caches, mut doors) = (Vec::new(), Vec::new());
         for number in 0..REPLICAS {
             let door = TcpProxy::start(vec![primary]).await?;
-            let mut cache = fabric.another_with(Part::Cache, sharing(fabric, door.address(), &second_level, number)?)?;
+            let mut cache =
+                fabric.another_with(Part::Cache, sharing(fabric, door.address(), &second_level, number)?)?;
             cache.wait_serving().await?;
             caches.push(cache);
             doors.push(door);
