@@ -31,9 +31,12 @@ const GATEWAY: &str = "accord-gateway";
 const PERSONS: [(&str, &[&str]); 3] =
     [(EDITOR, &["catalog-reader", "catalog-writer", "cart-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
 
-/// What auth's command line made of nothing, by its program and the workloads: each fabric of a process begins with a copy of its own, since a dozen
+/// Whose identities: the program that makes them, and the workloads.
+type Makers = (PathBuf, Vec<&'static str>);
+
+/// What auth's command line made of nothing: each fabric of a process begins with a copy of its own, since a dozen
 /// commands take longer than all else that it starts.
-static MADE: LazyLock<Mutex<HashMap<(PathBuf, Vec<&'static str>), Saved>>> = LazyLock::new(Mutex::default);
+static MADE: LazyLock<Mutex<HashMap<Makers, Saved>>> = LazyLock::new(Mutex::default);
 
 /// Auth's command line, with the fabric's configuration.
 pub(crate) struct Identities {
