@@ -111,7 +111,8 @@ pub struct TokensConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OauthConfig {
-    /// Where callers reach the endpoints, `https://` with a host, as the metadata names them. Default: `tokens.issuer`.
+    /// Where callers reach the endpoints, `https://` with a host, as the metadata names them. Default: `tokens.issuer`; no default where
+    /// devices get codes, and then `http://` is for loopback alone.
     #[serde(deserialize_with = "bound::text", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Command lines whose people approve them in a browser.
@@ -277,11 +278,25 @@ impl PolicyConfig {
 }
 
 impl Config {
-    /// A URL of the endpoints to which no path can be added.
+    /// A URL of the endpoints to which no path can be added, or at which people should not type their passwords.
     fn unusable_url(&self) -> Option<Invalid> {
-        let url = self.oauth.url.as_ref().filter(|url| !is_base_url(url))?;
-        let problem = format!("`{url}` is not the beginning of URLs");
-        Some(Invalid::new("oauth.url", problem, "give it a scheme and a host, such as `https://auth.example.com`"))
+        let has_page = !self.oauth.device.clients.is_empty();
+        let (problem, remedy) = match &self.oauth.url {
+            Some(url) if !is_base_url(url) => (
+                format!("`{url}` is not the beginning of URLs"),
+                "give it a scheme and a host, such as `https://auth.example.com`",
+            ),
+            Some(url) if has_page && !issuers::is_trustworthy(url) => (
+                format!("`{url}` is no URL with https://, and people type their passwords there for `oauth.device`"),
+                "give it `https://`; `http://` is for loopback alone",
+            ),
+            None if has_page => (
+                "is not given, and the people of `oauth.device.clients` are sent there".to_owned(),
+                "give the URL at which browsers reach auth, such as `https://auth.example.com`",
+            ),
+            _ => return None,
+        };
+        Some(Invalid::new("oauth.url", problem, remedy))
     }
 
     /// A listener for proxies that can't be listened on beside the two others.
@@ -355,5 +370,26 @@ impl Default for DeviceConfig {
 impl Default for ExtAuthzConfig {
     fn default() -> Self {
         Self { listen: ListenConfig::default(), actor: "ext-authz".to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_where_people_type_their_passwords_has_a_url_with_tls() {
+        let refused = |url: Option<&str>, clients: &[&str]| {
+            let mut config = Config::default();
+            config.oauth.url = url.map(str::to_owned);
+            config.oauth.device.clients = clients.iter().map(ToString::to_string).collect();
+            config.contradictions().into_iter().any(|invalid| invalid.key == "oauth.url")
+        };
+        for url in [None, Some("http://auth.example.com")] {
+            assert!(refused(url, &["shop-cli"]) && !refused(url, &[]), "{url:?}");
+        }
+        for url in ["https://auth.example.com/mesh", "http://127.0.0.1:8090"] {
+            assert!(!refused(Some(url), &["shop-cli"]), "{url}");
+        }
     }
 }

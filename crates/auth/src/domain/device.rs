@@ -49,6 +49,10 @@ pub(crate) struct DeviceAuthorization {
 
 /// What a person decides about.
 pub(crate) struct DeviceRequest {
+    /// Who decides, as whom the device would act.
+    pub person: String,
+    /// What the device shows.
+    pub user_code: String,
     /// Who asks, by the id that it gave.
     pub client: String,
     /// From where it asked.
@@ -102,10 +106,10 @@ impl Auth {
         client: &str,
         address: IpAddr,
     ) -> Result<DeviceAuthorization, DeviceError> {
-        let config = &self.oauth.device;
-        if !config.clients.iter().any(|known| known == client) {
+        if !self.is_device_client(client) {
             return Err(DeviceError::Client);
         }
+        let config = &self.oauth.device;
         let (network, now) = (network_of(address).to_string(), verify::now());
         // Before anybody has to wait for a transaction, and again in it.
         self.has_room(&network, now).await?;
@@ -134,6 +138,11 @@ impl Auth {
         Err(DeviceError::TooMany)
     }
 
+    /// Whether the configuration names this client, now: one that is taken out gets nothing for the codes that it has.
+    fn is_device_client(&self, client: &str) -> bool {
+        self.oauth.device.clients.iter().any(|known| known == client)
+    }
+
     /// One address alone ends at half of what may wait, and something is left for whoever comes next: as with
     /// [`FairShare`](accord_runtime::fair_share::FairShare), but counted in the store, for all replicas.
     async fn has_room(&self, network: &str, now: i64) -> Result<(), DeviceError> {
@@ -154,6 +163,7 @@ impl Auth {
         let account = format!("{} (device codes)", proven.name);
         self.throttle.count_attempt(&account, address).map_err(Denial::Throttled)?;
         let found = self.store.pending_code(&normalized(typed), verify::now()).await;
+        let found = found.map(|code| code.filter(|code| self.is_device_client(&code.client)));
         if !matches!(found, Ok(None)) {
             // Not reset: whoever has a code of their own would get guesses by it.
             self.throttle.cancel_attempt(&account, address);
@@ -166,23 +176,23 @@ impl Auth {
             return Err(Denial::Field("user_code", NO_SUCH_CODE));
         }
         tx.commit().await?;
-        Ok(DeviceRequest { client: code.client, network: code.network, ticket })
+        let DeviceCode { subject: person, user_code, client, network, .. } = code;
+        Ok(DeviceRequest { person, user_code, client, network, ticket })
     }
 
     /// Lets the device act for whoever has this ticket, or not.
-    pub(crate) async fn decide_device(&self, typed: &str, ticket: &str, approves: bool) -> Result<(), Denial> {
-        let ended = Denial::Field("user_code", "was decided about, or has ended");
-        let now = verify::now();
-        let Some(code) = self.store.pending_code(&normalized(typed), now).await? else { return Err(ended) };
+    pub(crate) async fn decide_device(&self, ticket: &str, approves: bool) -> Result<(), Denial> {
+        let ended = || Denial::Field("user_code", "was decided about, or has ended");
+        let (ticket, now) = (hash_client_secret(ticket), verify::now());
+        // Whoever has no ticket waits for no turn of the writers.
+        if !self.store.has_ticket(&ticket, now).await? {
+            return Err(ended());
+        }
         let (decision, action) =
             if approves { (Decision::Approved, "device.approve") } else { (Decision::Denied, "device.deny") };
         let mut tx = self.store.begin().await?;
-        if !tx.decide_device_code(&code, &hash_client_secret(ticket), decision).await? {
-            return Err(ended);
-        }
-        // Read again in the transaction: somebody else may have claimed it since.
-        let subject = self.store.device_code(&code.hash).await?.map(|code| code.subject).unwrap_or_default();
-        tx.audit(now, &subject, action, &format!("{subject} {}", code.client)).await?;
+        let (subject, client) = tx.decide_device_code(&ticket, decision, now).await?.ok_or_else(ended)?;
+        tx.audit(now, &subject, action, &format!("{subject} {client}")).await?;
         Ok(tx.commit().await?)
     }
 
@@ -201,6 +211,9 @@ impl Auth {
     }
 
     async fn take_device_tokens(&self, client: &str, device_code: &str) -> Result<IssuedTokens, DeviceError> {
+        if !self.is_device_client(client) {
+            return Err(DeviceError::Client);
+        }
         let code = self.store.device_code(&hash_client_secret(device_code)).await?;
         let code = code.filter(|code| code.client == client).ok_or(Denial::Credential)?;
         if code.expires_at <= verify::now() {
@@ -217,10 +230,11 @@ impl Auth {
                 return Err(DeviceError::SlowDown);
             }
         }
-        if self.state.current().await?.revocations.global_epoch > code.global_epoch {
+        let new = self.new_family(&code.subject, code.epoch).await?;
+        // That of the tokens, and not one of an earlier look: a revocation in between would miss them.
+        if new.global_epoch() > code.global_epoch {
             return Err(Denial::Credential.into());
         }
-        let new = self.new_family(&code.subject, code.epoch).await?;
         let mut tx = self.store.begin().await?;
         if !tx.take_device_code(&code.hash).await? {
             return Err(Denial::Credential.into());

@@ -181,7 +181,10 @@ impl Auth {
 /// How a login ended that brought nothing, as metrics have it.
 pub(crate) fn outcome(denial: &Denial) -> &'static str {
     match denial {
-        Denial::Credential | Denial::SecondFactorMissing | Denial::Foreign(_) => "refused",
+        // A wrong code of a device is a guess like a wrong password.
+        Denial::Credential | Denial::SecondFactorMissing | Denial::Foreign(_) | Denial::Field("user_code", _) => {
+            "refused"
+        }
         Denial::Throttled(_) => "throttled",
         _ => "failed",
     }
@@ -194,9 +197,25 @@ pub(super) struct NewFamily {
 }
 
 impl NewFamily {
+    /// What its tokens are of.
+    pub(super) fn global_epoch(&self) -> u64 {
+        self.family.global_epoch
+    }
+
     pub(super) async fn write(&self, tx: &mut Transaction) -> Result<(), Denial> {
         tx.add_family(&self.family).await?;
         tx.add_family_token(&self.family.id, &self.access.jti, self.access.expires_at).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_code_of_a_device_counts_as_a_refused_login() {
+        assert_eq!(outcome(&Denial::Field("user_code", "is wrong")), "refused");
+        assert_eq!(outcome(&Denial::Field("address", "is wrong")), "failed");
     }
 }

@@ -50,6 +50,9 @@ pub enum RelationError {
     /// There can be none such.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// Nothing is to change: nobody's permission would be asked for what is of no type.
+    #[error("there is no change; name a relation to add or to remove")]
+    Nothing,
     /// More than happens together.
     #[error("there are {0} changes, and at most {MAX_CHANGES} happen together; make them in several calls")]
     TooMany(usize),
@@ -91,6 +94,9 @@ impl RelationChanges {
 
     /// Whether there can be these relations, and may be so many.
     fn check(&self, objects: &ObjectTypes) -> Result<(), RelationError> {
+        if self.add.is_empty() && self.remove.is_empty() {
+            return Err(RelationError::Nothing);
+        }
         let count = (self.add.len() + self.remove.len()).max(self.expected.len());
         if count > MAX_CHANGES {
             return Err(RelationError::TooMany(count));

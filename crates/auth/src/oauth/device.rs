@@ -14,16 +14,24 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::{DEVICE, DEVICE_AUTHORIZATION, client, finish, form::Form, peer_address, problem::Problem};
+use super::{
+    DEVICE, DEVICE_AUTHORIZATION, client, finish,
+    form::Form,
+    peer_address,
+    problem::{Problem, whole_seconds},
+};
 use crate::domain::{
     auth::Auth,
-    device::{self, DeviceRequest},
+    device::{self, DeviceError, DeviceRequest},
     login::{self, PersonProof},
 };
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:26em;margin:3em auto;padding:0 1em}\
     label{display:block;margin:1em 0}input{display:block;width:100%;font:inherit;padding:.4em;box-sizing:border-box}\
     button{font:inherit;padding:.4em 1.2em;margin-right:.6em}";
+
+/// Where its forms go: to the page itself, under whatever path of `oauth.url` a proxy passes it on, and without the code of its address.
+const ACTION: &str = "device";
 
 /// What the page may load and send: its own style, and forms to where it came from. No other page may show it in a frame.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -40,6 +48,9 @@ pub(super) async fn authorization(State(auth): State<Arc<Auth>>, request: Reques
 }
 
 async fn authorize(auth: &Auth, request: Request) -> Result<Value, Problem> {
+    if !is_served(auth) {
+        return Err(Problem::of_device(DeviceError::Client));
+    }
     let address = peer_address(&request);
     let (head, form) = Form::read(request).await?;
     let credential = client::credential(&head.headers, &form)?;
@@ -58,12 +69,20 @@ async fn authorize(auth: &Auth, request: Request) -> Result<Value, Problem> {
         "verification_uri": page,
         "verification_uri_complete": format!("{page}?user_code={user_code}"),
         "expires_in": config.lifetime.as_secs(),
-        "interval": config.interval.as_secs(),
+        "interval": whole_seconds(config.interval),
     }))
+}
+
+/// Whether anybody gets codes.
+fn is_served(auth: &Auth) -> bool {
+    !auth.oauth.device.clients.is_empty()
 }
 
 /// The page, with the code of its address where there is one.
 pub(super) async fn page(State(auth): State<Arc<Auth>>, uri: Uri) -> Response {
+    if !is_served(&auth) {
+        return missing(&auth);
+    }
     auth.metrics.oauth(DEVICE, "none");
     let query = uri.query().unwrap_or_default();
     let typed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "user_code");
@@ -73,29 +92,24 @@ pub(super) async fn page(State(auth): State<Arc<Auth>>, uri: Uri) -> Response {
 
 /// Answers what somebody typed or decided on the page.
 pub(super) async fn decide(State(auth): State<Arc<Auth>>, request: Request) -> Response {
+    if !is_served(&auth) {
+        return missing(&auth);
+    }
     let address = peer_address(&request);
     let form = match Form::read(request).await {
         Ok((_, form)) => form,
         Err(problem) => return refused(&auth, &problem, ""),
     };
     let get = |name| form.get(name).unwrap_or_default();
-    let typed = get("user_code");
     if let Some(ticket) = form.get("ticket") {
-        let approves = get("decision") == "allow";
-        return match auth.decide_device(typed, ticket, approves).await {
-            Ok(()) => {
-                auth.metrics.oauth(DEVICE, "none");
-                let said = if approves { "The device may act for you now." } else { "The device gets nothing." };
-                html(StatusCode::OK, &format!("<p>{said} You can close this page.</p>"))
-            }
-            Err(denial) => refused(&auth, &Problem::of_page(denial), typed),
-        };
+        return decided(&auth, ticket, get("decision") == "allow").await;
     }
+    let typed = get("user_code");
     let [name, password, totp_code] = ["name", "password", "totp_code"].map(|name| get(name).to_owned());
     match auth.claim_device(typed, PersonProof { name, password, totp_code }, address).await {
         Ok(request) => {
             auth.metrics.oauth(DEVICE, "none");
-            html(StatusCode::OK, &decision_form(typed, &request))
+            html(StatusCode::OK, &decision_form(&request))
         }
         Err(denial) => {
             auth.metrics.login(login::outcome(&denial));
@@ -104,16 +118,37 @@ pub(super) async fn decide(State(auth): State<Arc<Auth>>, request: Request) -> R
     }
 }
 
+async fn decided(auth: &Auth, ticket: &str, approves: bool) -> Response {
+    match auth.decide_device(ticket, approves).await {
+        Ok(()) => {
+            auth.metrics.oauth(DEVICE, "none");
+            let said = if approves { "The device may act for you now." } else { "The device gets nothing." };
+            html(StatusCode::OK, &format!("<p>{said} You can close this page.</p>"))
+        }
+        Err(denial) => refused(auth, &Problem::of_page(denial), ""),
+    }
+}
+
 fn refused(auth: &Auth, problem: &Problem, typed: &str) -> Response {
     auth.metrics.oauth(DEVICE, problem.error);
-    html(problem.status(), &proof_form(typed, &problem.description))
+    let mut response = html(problem.status(), &proof_form(typed, &problem.description));
+    if let Some(wait) = problem.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+    }
+    response
+}
+
+fn missing(auth: &Auth) -> Response {
+    let problem = Problem::no_page();
+    auth.metrics.oauth(DEVICE, problem.error);
+    html(problem.status(), &format!("<p>{}</p>", problem.description))
 }
 
 fn proof_form(typed: &str, problem: &str) -> String {
     let problem =
         if problem.is_empty() { String::new() } else { format!("<p role=\"alert\">{}</p>", escaped(problem)) };
     format!(
-        "{problem}<p>Type the code that your device shows, and log in.</p><form method=\"post\" action=\"{DEVICE}\">\
+        "{problem}<p>Type the code that your device shows, and log in.</p><form method=\"post\" action=\"{ACTION}\">\
          <label>Code <input name=\"user_code\" value=\"{}\" autocomplete=\"off\" autocapitalize=\"characters\" required></label>\
          <label>Name <input name=\"name\" autocomplete=\"username\" required></label>\
          <label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label>\
@@ -123,12 +158,15 @@ fn proof_form(typed: &str, problem: &str) -> String {
     )
 }
 
-fn decision_form(typed: &str, request: &DeviceRequest) -> String {
-    let [client, network, ticket, typed] = [&request.client, &request.network, &request.ticket, typed].map(escaped);
+fn decision_form(request: &DeviceRequest) -> String {
+    let DeviceRequest { person, user_code, client, network, ticket } = request;
+    let shown = device::shown(user_code);
+    let [person, shown, client, network, ticket] = [person, &shown, client, network, ticket].map(|text| escaped(text));
     format!(
-        "<p><b>{client}</b> wants to act for you, with all that you may. It asked from {network}. \
-         Allow it only where you have started it yourself, just now.</p><form method=\"post\" action=\"{DEVICE}\">\
-         <input type=\"hidden\" name=\"user_code\" value=\"{typed}\"><input type=\"hidden\" name=\"ticket\" value=\"{ticket}\">\
+        "<p>You are logged in as <b>{person}</b>. <b>{client}</b> wants to act for you, with all that you may. \
+         It asked from {network}.</p><p>Does your device show <b>{shown}</b>? Allow it only where it does, and where you have \
+         started it yourself, just now.</p><form method=\"post\" action=\"{ACTION}\">\
+         <input type=\"hidden\" name=\"ticket\" value=\"{ticket}\">\
          <button name=\"decision\" value=\"allow\">Allow</button><button name=\"decision\" value=\"deny\">Deny</button></form>"
     )
 }

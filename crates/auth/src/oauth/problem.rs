@@ -150,9 +150,19 @@ impl Problem {
         }
     }
 
+    /// There is no page, since no client may ask for codes.
+    pub(super) fn no_page() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request", "There are no codes to approve here.")
+    }
+
     /// The status, for a page that says the same.
     pub(super) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// When to try again, where that is known.
+    pub(super) fn retry_after(&self) -> Option<HeaderValue> {
+        Some(HeaderValue::from(whole_seconds(self.retry_after?)))
     }
 
     fn unavailable(description: impl Into<String>) -> Self {
@@ -161,9 +171,15 @@ impl Problem {
     }
 }
 
+/// Rounded up: whoever comes back earlier is refused again.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, error, description, retry_after, challenge } = self;
+        let retry_after = self.retry_after();
+        let Self { status, error, description, challenge, .. } = self;
         let body = Json(json!({"error": error, "error_description": description}));
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -171,9 +187,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(wait) = retry_after {
-            // Rounded up: whoever comes back earlier is refused again.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, wait);
         }
         response
     }

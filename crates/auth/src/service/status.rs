@@ -100,7 +100,9 @@ impl From<RelationError> for Status {
             RelationError::Denied(denial) => denial.into(),
             RelationError::Admin(error) => error.into(),
             RelationError::Version { .. } => fault::status(Reason::VersionConflict, message),
-            RelationError::Object(_) | RelationError::TooMany(_) => fault::status(Reason::FieldInvalid, message),
+            RelationError::Object(_) | RelationError::Nothing | RelationError::TooMany(_) => {
+                fault::status(Reason::FieldInvalid, message)
+            }
         }
     }
 }

@@ -69,6 +69,11 @@ impl Store {
         self.found("user_code = $1 AND decision = 0", user_code, now).await
     }
 
+    /// Whether a code waits for the decision of whoever has the ticket with this hash.
+    pub(crate) async fn has_ticket(&self, ticket: &str, now: i64) -> Result<bool, StoreError> {
+        Ok(self.found("ticket = $1 AND decision = 0", ticket, now).await?.is_some())
+    }
+
     async fn found(&self, condition: &str, value: &str, now: i64) -> Result<Option<DeviceCode>, StoreError> {
         let found = format!("SELECT {COLUMNS} FROM device_codes WHERE {condition} AND expires_at > $2");
         let row = sqlx::query(AssertSqlSafe(found)).bind(value).bind(now).fetch_optional(self.connections()).await?;
@@ -167,22 +172,24 @@ impl Transaction {
         Ok(claimed.rows_affected() == 1)
     }
 
-    /// Decides about a code, once, with the ticket of who claimed it; false where that is not so any more.
+    /// Decides about a code, once, with the ticket of who claimed it. Brings them and the client; None where nobody has that ticket any
+    /// more.
     pub(crate) async fn decide_device_code(
         &mut self,
-        code: &DeviceCode,
         ticket: &str,
         decision: Decision,
-    ) -> Result<bool, StoreError> {
+        now: i64,
+    ) -> Result<Option<(String, String)>, StoreError> {
         let decided = sqlx::query(
-            "UPDATE device_codes SET decision = $3, ticket = '' WHERE hash = $1 AND ticket = $2 AND decision = 0",
+            "UPDATE device_codes SET decision = $2, ticket = '' WHERE ticket = $1 AND decision = 0 AND expires_at > $3
+             RETURNING subject, client",
         )
-        .bind(&code.hash)
         .bind(ticket)
         .bind(decision.code())
-        .execute(&mut *self.inner)
+        .bind(now)
+        .fetch_optional(&mut *self.inner)
         .await?;
-        Ok(decided.rows_affected() == 1)
+        decided.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 
     /// Takes an approved code away, for tokens in its place; false where somebody was faster.

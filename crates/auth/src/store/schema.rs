@@ -104,6 +104,8 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 ticket TEXT NOT NULL, subject TEXT NOT NULL, epoch BIGINT NOT NULL, global_epoch BIGINT NOT NULL)",
             "CREATE INDEX device_codes_by_end ON device_codes (expires_at)",
         ],
+        // Tickets are looked up for whoever asks.
+        &["CREATE INDEX device_codes_by_ticket ON device_codes (ticket)"],
     ],
 };
 

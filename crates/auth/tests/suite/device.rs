@@ -1,9 +1,14 @@
 //! The device authorization grant (RFC 8628): codes, the page where people approve them, and what devices are given.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    cell::Cell,
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use accord_auth::config::Config;
 use serde_json::Value;
+use sqlx::Connection as _;
 
 use super::{
     Database, PASSWORD, Server, admin,
@@ -54,8 +59,7 @@ impl<'a> Device<'a> {
     }
 
     async fn decide(&self, ticket: &str, decision: &str) -> Answer {
-        let form = [("user_code", &*self.user_code), ("ticket", ticket), ("decision", decision)];
-        post(self.server.address, PAGE, &[], &form).await
+        post(self.server.address, PAGE, &[], &[("ticket", ticket), ("decision", decision)]).await
     }
 }
 
@@ -81,6 +85,8 @@ pub(crate) async fn device_gets_tokens_once_its_person_has_allowed_it(database: 
     assert_eq!(device.poll().await.error(), error(400, "authorization_pending"));
     let page = device.prove("ada", PASSWORD).await;
     assert!(page.body.contains("<b>shop-cli</b> wants to act for you") && page.body.contains("127.0.0.1"), "{page:?}");
+    let asked = format!("Does your device show <b>{}</b>?", device.user_code);
+    assert!(page.body.contains("logged in as <b>ada</b>") && page.body.contains(&asked), "{page:?}");
     assert_eq!(device.poll().await.error(), error(400, "authorization_pending"), "nobody has decided");
     assert_eq!(device.decide(&ticket(&page), "allow").await.status, 200);
     let given = device.poll().await;
@@ -112,6 +118,34 @@ pub(crate) async fn device_code_is_its_clients_alone_at_every_replica(database: 
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
 }
 
+pub(crate) async fn client_that_is_configured_no_more_gets_nothing_for_its_codes(database: Database) {
+    let is_first = Cell::new(true);
+    let [server, replica] = Server::replicas(&database, |config| {
+        impatient(config);
+        if !is_first.replace(false) {
+            config.oauth.device.clients = vec!["other-cli".to_owned()];
+        }
+    })
+    .await;
+    let device = Device::start(&server).await;
+    let refused = prove(&replica, &device.user_code, "ada", PASSWORD).await;
+    assert!(refused.status == 400 && refused.body.contains("is not one that waits"), "{refused:?}");
+    let ticket = ticket(&device.prove("ada", PASSWORD).await);
+    assert_eq!(device.decide(&ticket, "allow").await.status, 200);
+    assert_eq!(device.poll_as(&replica, "shop-cli").await.error(), error(400, "unauthorized_client"));
+    assert_eq!(device.poll().await.status, 200);
+}
+
+pub(crate) async fn decision_without_its_ticket_waits_for_no_other_change(database: Database) {
+    let server = Server::start(&database, impatient).await;
+    let device = Device::start(&server).await;
+    device.prove("ada", PASSWORD).await;
+    let other = server.auth.store.begin().await.unwrap();
+    let form = [("user_code", &*device.user_code), ("ticket", "a guess"), ("decision", "allow")];
+    assert_eq!(post(server.address, PAGE, &[], &form).await.status, 400);
+    drop(other);
+}
+
 pub(crate) async fn device_that_asks_too_often_is_told_to_slow_down(database: Database) {
     let server = Server::start(&database, |config| {
         with_device(config);
@@ -122,6 +156,43 @@ pub(crate) async fn device_that_asks_too_often_is_told_to_slow_down(database: Da
     assert_eq!(device.poll().await.error(), error(400, "authorization_pending"));
     assert_eq!(device.poll().await.error(), error(400, "slow_down"));
     assert_eq!(device.poll().await.error(), error(400, "slow_down"));
+}
+
+/// As if the device had last been answered this long ago.
+async fn answered_before(database: &Database, ago: Duration) {
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().checked_sub(ago).unwrap();
+    let moved = sqlx::query("UPDATE device_codes SET polled_at = $1").bind(i64::try_from(at.as_millis()).unwrap());
+    assert_eq!(moved.execute(&mut connection).await.unwrap().rows_affected(), 1);
+}
+
+pub(crate) async fn interval_of_a_device_that_asks_too_often_grows(database: Database) {
+    let server = Server::start(&database, |config| {
+        with_device(config);
+        config.oauth.device.interval = Duration::from_secs(30);
+    })
+    .await;
+    let device = Device::start(&server).await;
+    assert_eq!(device.poll().await.error(), error(400, "authorization_pending"));
+    answered_before(&database, Duration::from_secs(31)).await;
+    assert_eq!(device.poll().await.error(), error(400, "authorization_pending"));
+    for _ in 0..2 {
+        assert_eq!(device.poll().await.error(), error(400, "slow_down"));
+    }
+    answered_before(&database, Duration::from_secs(31)).await;
+    assert_eq!(device.poll().await.error(), error(400, "slow_down"), "30 s are no longer enough");
+    answered_before(&database, Duration::from_secs(46)).await;
+    assert_eq!(device.poll().await.error(), error(400, "authorization_pending"));
+}
+
+pub(crate) async fn interval_that_is_told_is_no_shorter_than_the_one_that_is_kept(database: Database) {
+    let server = Server::start(&database, |config| {
+        with_device(config);
+        config.oauth.device.interval = Duration::from_millis(1_500);
+    })
+    .await;
+    let answer = post(server.address, AUTHORIZATION, &[], &[CLIENT]).await;
+    assert_eq!(answer.json()["interval"], 2);
 }
 
 pub(crate) async fn device_code_that_has_ended_is_expired_and_not_approved(database: Database) {
@@ -209,12 +280,17 @@ pub(crate) async fn without_configured_clients_there_is_no_device_grant(database
     assert_eq!(refused.error(), error(400, "unauthorized_client"));
     let metadata = get(server.address, "/.well-known/oauth-authorization-server").await.json();
     assert_eq!(metadata["device_authorization_endpoint"], Value::Null);
+    assert_eq!(get(server.address, PAGE).await.status, 404);
+    let hashed = server.auth.passwords.hashed();
+    assert_eq!(prove(&server, "BCDF-GHJK", "ada", PASSWORD).await.status, 404);
+    assert_eq!(server.auth.passwords.hashed(), hashed, "no password was looked at");
 }
 
 pub(crate) async fn page_is_kept_nowhere_and_shown_in_no_frame(database: Database) {
     let server = Server::start(&database, with_device).await;
     let page = get(server.address, &format!("{PAGE}?user_code=WDJB-MJHT")).await;
     assert!(page.body.contains("value=\"WDJB-MJHT\""), "{page:?}");
+    assert!(page.body.contains("action=\"device\""), "the page may be below a path: {page:?}");
     for (header, value) in
         [("cache-control", "no-store"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")]
     {
@@ -232,6 +308,7 @@ pub(crate) async fn device_is_refused_while_the_store_is_down(database: Database
     let again = post(server.address, AUTHORIZATION, &[], &[CLIENT]).await;
     assert_eq!(again.error(), error(503, "temporarily_unavailable"));
     assert_eq!(device.poll().await.error(), error(503, "temporarily_unavailable"));
-    assert_eq!(device.prove("ada", PASSWORD).await.status, 503);
+    let page = device.prove("ada", PASSWORD).await;
+    assert_eq!((page.status, page.header("retry-after")), (503, Some("1")));
     assert_eq!(device.decide(&ticket, "allow").await.status, 503);
 }

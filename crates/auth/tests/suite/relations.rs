@@ -268,6 +268,15 @@ pub(crate) async fn relations_are_written_and_listed_with_the_permission_of_thei
     assert!(!may_write(&server, "ada", "Product/42").await);
 }
 
+pub(crate) async fn changes_that_are_none_are_refused_before_they_are_remembered(database: Database) {
+    let server = start(&database).await;
+    let stranger = server.token_of("ada").await;
+    let none = WriteRelationsRequest { idempotency_key: "k1".to_owned(), ..Default::default() };
+    let mut relations = RelationServiceClient::new(server.channel.clone());
+    assert_eq!(refused(relations.write_relations(authorized(none, &stranger)).await), Reason::FieldInvalid);
+    assert!(server.auth.store.admin_request("ada", "k1").await.unwrap().is_none());
+}
+
 pub(crate) async fn pages_of_relations_name_each_once_in_order(database: Database) {
     let server = start(&database).await;
     let texts: Vec<_> = (0..5).map(|number| format!("User/bob is owner of Product/{number}")).collect();
