@@ -35,6 +35,7 @@ mod tcp_proxy;
 pub mod tool;
 pub mod web;
 pub mod websocket;
+mod writers;
 
 use std::{
     net::SocketAddr,

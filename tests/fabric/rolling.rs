@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 
 use self::{client::Client, identity::Program, load::Load, mesh::Mesh, report::Restart};
 pub use self::{
-    mesh::{End, Member},
+    mesh::{End, Instance},
     report::Report,
 };
 use crate::{EDITOR, redis};
@@ -84,16 +84,18 @@ impl Rolling {
     async fn restart_all(&self, mesh: &mut Mesh, note: impl Fn(&str)) -> Result<Vec<Restart>> {
         let begun = Instant::now();
         let mut restarts = Vec::new();
+        // Load on a mesh that is whole, before the first restart and between two: that is what a rollout does.
         tokio::time::sleep(self.rest).await;
         for round in 0..self.rounds {
             let program = self.versions.as_ref().map(|[from, to]| if round % 2 == 0 { to } else { from });
-            for member in Member::in_order(round % 2 == 1 && program.is_some()) {
+            for instance in Instance::in_order(round % 2 == 1 && program.is_some()) {
                 mesh.check()?;
                 let at = begun.elapsed();
-                let away = mesh.restart(member, self.end, program.map(PathBuf::as_path)).await?;
+                let away = mesh.restart(instance, self.end, program.map(PathBuf::as_path)).await?;
                 let (at_seconds, seconds) = (at.as_secs_f64(), away.as_secs_f64());
-                note(&format!("{at_seconds:>7.1} s  {member}, away for {seconds:.1} s"));
-                restarts.push(Restart { member, end: self.end, away });
+                note(&format!("{at_seconds:>7.1} s  {instance}, away for {seconds:.1} s"));
+                restarts.push(Restart { instance, end: self.end, away });
+                // As above.
                 tokio::time::sleep(self.rest).await;
             }
         }

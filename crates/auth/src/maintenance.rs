@@ -20,10 +20,10 @@ const POLL: Duration = Duration::from_millis(200);
 const PURGE: Duration = Duration::from_mins(1);
 
 /// How long a request of an administrator is remembered by its key, in seconds.
-const ONCE: i64 = 24 * 3600;
+const IDEMPOTENCY_RETENTION: i64 = 24 * 3600;
 
 /// How long a code of a device is kept after its end, in seconds: until then its device is told that it has ended.
-const DEVICE_CODES: i64 = 300;
+const DEVICE_CODE_RETENTION: i64 = 300;
 
 /// As health and metrics name it.
 const STORE: &str = "store";
@@ -81,10 +81,10 @@ async fn purge(auth: &Auth) {
 async fn purge_expired(auth: &Auth) -> Result<(), StoreError> {
     let now = verify::now();
     auth.store.destroy_retired_keys(now).await?;
-    auth.store.purge_admin_requests(now - ONCE).await?;
+    auth.store.purge_admin_requests(now - IDEMPOTENCY_RETENTION).await?;
     // An assertion is accepted until its end by the slowest clock.
     auth.store.purge_client_keys(now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0)).await?;
-    auth.store.purge_device_codes(now - DEVICE_CODES).await?;
+    auth.store.purge_device_codes(now - DEVICE_CODE_RETENTION).await?;
     // Kept for an hour after their end: verifiers' clocks may lag.
     auth.store.purge_expired(now - 3600).await
 }

@@ -87,6 +87,28 @@ pub struct Records {
     pool: Pool,
 }
 
+/// The claim of a key for a request.
+#[derive(Clone, Debug)]
+pub struct NewClaim<'a> {
+    /// No other claim may have it.
+    pub id: String,
+    /// The key, and whose it is.
+    pub name: &'a Name,
+    /// Of the request.
+    pub digest: &'a [u8],
+    /// How long its answer is kept.
+    pub window: Duration,
+    /// How long it may take until it is answered.
+    pub lease: Duration,
+}
+
+impl<'a> NewClaim<'a> {
+    /// One with an id of its own.
+    pub fn new(name: &'a Name, digest: &'a [u8], window: Duration, lease: Duration) -> Self {
+        Self { id: Uuid::new_v4().to_string(), name, digest, window, lease }
+    }
+}
+
 impl Records {
     /// Opens the records and makes their table. `sqlite://…` makes the file where it is missing.
     pub async fn open(url: &str) -> Result<Self, RecordsError> {
@@ -94,34 +116,14 @@ impl Records {
         Ok(Self { pool })
     }
 
-    /// Claims a key, or tells what became of it.
-    pub async fn begin(
-        &self,
-        name: &Name,
-        digest: &[u8],
-        window: Duration,
-        lease: Duration,
-        now: SystemTime,
-    ) -> Result<Decision, RecordsError> {
-        self.begin_as(&Uuid::new_v4().to_string(), name, digest, window, lease, now).await
-    }
-
-    /// The same with a claim of this name, which no other may have: who asks again under it gets it again.
-    pub async fn begin_as(
-        &self,
-        claim: &str,
-        name: &Name,
-        digest: &[u8],
-        window: Duration,
-        lease: Duration,
-        now: SystemTime,
-    ) -> Result<Decision, RecordsError> {
+    /// Claims a key, or tells what became of it. Who asks again for the same claim gets it again.
+    pub async fn begin(&self, claim: &NewClaim<'_>, now: SystemTime) -> Result<Decision, RecordsError> {
         for _ in 0..ATTEMPTS {
-            if self.claim(claim, name, digest, window, lease, now).await? {
-                return Ok(Decision::Claimed(claim.to_owned()));
+            if self.claim(claim, now).await? {
+                return Ok(Decision::Claimed(claim.id.clone()));
             }
-            if let Some(row) = self.find(name).await? {
-                return decide(&row, claim, digest, now).map_err(|error| accord_store::Error::from(error).into());
+            if let Some(row) = self.find(claim.name).await? {
+                return decide(&row, claim, now).map_err(|error| accord_store::Error::from(error).into());
             }
         }
         Err(RecordsError::Contended)
@@ -129,15 +131,8 @@ impl Records {
 
     /// Takes the key if it is free: never used, out of its window, or claimed for this request by somebody whose lease is
     /// over.
-    async fn claim(
-        &self,
-        claim: &str,
-        name: &Name,
-        digest: &[u8],
-        window: Duration,
-        lease: Duration,
-        now: SystemTime,
-    ) -> Result<bool, RecordsError> {
+    async fn claim(&self, claim: &NewClaim<'_>, now: SystemTime) -> Result<bool, RecordsError> {
+        let NewClaim { id, name, digest, window, lease } = claim;
         let now = millis(now);
         let row = retry(|| {
             sqlx::query(schema::CLAIM)
@@ -145,10 +140,10 @@ impl Records {
                 .bind(&name.owner)
                 .bind(&name.key)
                 .bind(digest.to_vec())
-                .bind(claim)
-                .bind(now.saturating_add(length(lease)))
-                .bind(now.saturating_add(length(window.max(lease))))
-                .bind(length(window))
+                .bind(id)
+                .bind(now.saturating_add(length(*lease)))
+                .bind(now.saturating_add(length(*window.max(lease))))
+                .bind(length(*window))
                 .bind(Vec::<u8>::new())
                 .bind(now)
                 .fetch_optional(self.pool.connections())
@@ -216,14 +211,14 @@ impl Records {
 }
 
 /// What a record that can't be claimed says.
-fn decide(row: &AnyRow, claim: &str, digest: &[u8], now: SystemTime) -> Result<Decision, sqlx::Error> {
-    if row.try_get::<Vec<u8>, _>("digest")? != digest {
+fn decide(row: &AnyRow, claim: &NewClaim<'_>, now: SystemTime) -> Result<Decision, sqlx::Error> {
+    if row.try_get::<Vec<u8>, _>("digest")? != claim.digest {
         return Ok(Decision::Mismatch);
     }
     if row.try_get::<i64, _>("answered")? == 0 {
         // Its own: the answer to an earlier question was lost.
-        if row.try_get::<String, _>("claim")? == claim {
-            return Ok(Decision::Claimed(claim.to_owned()));
+        if row.try_get::<String, _>("claim")? == claim.id {
+            return Ok(Decision::Claimed(claim.id.clone()));
         }
         let left = row.try_get::<i64, _>("lease_until")?.saturating_sub(millis(now));
         return Ok(Decision::InFlight(Duration::from_millis(u64::try_from(left).unwrap_or(0))));

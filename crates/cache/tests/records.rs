@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use accord_cache::records::{Completion, Decision, Name, RecordedAnswer, Records, RecordsError};
+use accord_cache::records::{Completion, Decision, Name, NewClaim, RecordedAnswer, Records, RecordsError};
 use sqlx::{Connection, Executor};
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn acknowledge(records: &Records) {
 async fn begin(records: &Records, key: &str) -> Decision {
     let name = Name { method: "m".to_owned(), owner: "o".to_owned(), key: key.to_owned() };
     let hour = Duration::from_hours(1);
-    records.begin(&name, &[1; 32], hour, hour, SystemTime::now()).await.unwrap()
+    records.begin(&NewClaim::new(&name, &[1; 32], hour, hour), SystemTime::now()).await.unwrap()
 }
 
 fn answer() -> RecordedAnswer {
@@ -121,7 +121,7 @@ async fn records_of_the_previous_build_are_kept() {
     let records = Records::open(&url).await.unwrap();
     let name = Name { method: "m".to_owned(), owner: "o".to_owned(), key: "old".to_owned() };
     let hour = Duration::from_hours(1);
-    let decision = records.begin(&name, &[0; 32], hour, hour, SystemTime::now()).await.unwrap();
+    let decision = records.begin(&NewClaim::new(&name, &[0; 32], hour, hour), SystemTime::now()).await.unwrap();
     assert_eq!(decision, Decision::Answered(answer()));
     assert!(matches!(begin(&records, "new").await, Decision::Claimed(_)));
 }

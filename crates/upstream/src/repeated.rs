@@ -24,6 +24,7 @@ where
     for _ in 1..ATTEMPTS {
         match send().await {
             Err(status) if is_broken(&status) && !deadline.expired() => {
+                // A backoff: the same endpoint would break again at once.
                 sleep(wait.next_wait().min(deadline.remaining())).await;
             }
             answered => return answered,

@@ -39,7 +39,7 @@ const ATTEMPTS: usize = 10;
 
 /// By which protocol a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Protocol {
     /// JSON over HTTP/1.1, on a connection that is kept.
     Http1,
     /// JSON over HTTP/1.1, on a connection of its own, as of a command line.
@@ -50,14 +50,14 @@ pub(super) enum Way {
     Grpc,
 }
 
-impl Way {
+impl Protocol {
     pub(super) const ALL: [Self; 4] = [Self::Http1, Self::Single, Self::Http2, Self::Grpc];
 }
 
 /// One call.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    pub way: Way,
+    pub protocol: Protocol,
     pub method: Method,
     pub path: String,
     pub headers: HeaderMap,
@@ -114,13 +114,14 @@ impl Client {
         loop {
             attempts += 1;
             let attempt = async {
-                match call.way {
-                    Way::Http1 | Way::Single => self.by_http1(call).await,
-                    Way::Http2 | Way::Grpc => self.by_http2(call).await,
+                match call.protocol {
+                    Protocol::Http1 | Protocol::Single => self.by_http1(call).await,
+                    Protocol::Http2 | Protocol::Grpc => self.by_http2(call).await,
                 }
             };
             let failure = match timeout(BOUND, attempt).await {
                 Ok(Ok(answer)) if self.repeats && answer.is_claimed() && begun.elapsed() < CLAIM => {
+                    // The claim ends by its time, which tells nobody.
                     sleep(BETWEEN_CLAIMS).await;
                     continue;
                 }
@@ -138,7 +139,7 @@ impl Client {
     }
 
     async fn by_http1(&self, call: &Call) -> Result<Answer, Failure> {
-        let kept = if call.way == Way::Http1 { lock(&self.idle).pop() } else { None };
+        let kept = if call.protocol == Protocol::Http1 { lock(&self.idle).pop() } else { None };
         let kept = kept.filter(http1::SendRequest::is_ready);
         let is_kept = kept.is_some();
         let mut sender = match kept {
@@ -149,7 +150,7 @@ impl Client {
         let answer = answer.map_err(|error| Failure { is_stale: is_kept, ..failure(&error) })?;
         let whole = whole(answer).await?;
         // The connection says so where it takes no more.
-        if call.way == Way::Http1 && sender.ready().await.is_ok() {
+        if call.protocol == Protocol::Http1 && sender.ready().await.is_ok() {
             lock(&self.idle).push(sender);
         }
         Ok(whole)
@@ -196,7 +197,7 @@ impl Client {
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri.parse().expect("a path of the sample");
         *request.headers_mut() = call.headers.clone();
-        if matches!(call.way, Way::Http1 | Way::Single) {
+        if matches!(call.protocol, Protocol::Http1 | Protocol::Single) {
             let host = self.address.to_string();
             request.headers_mut().insert(header::HOST, host.parse().expect("an address"));
         }
@@ -206,10 +207,10 @@ impl Client {
 
 impl Call {
     /// One with JSON in it, or with nothing.
-    pub(super) fn json(way: Way, method: Method, path: String, document: Option<&serde_json::Value>) -> Self {
+    pub(super) fn json(protocol: Protocol, method: Method, path: String, document: Option<&serde_json::Value>) -> Self {
         let is_repeatable = method.is_idempotent();
         let body = document.map(|document| Bytes::from(document.to_string())).unwrap_or_default();
-        let call = Self { way, method, path, headers: HeaderMap::new(), body, is_repeatable };
+        let call = Self { protocol, method, path, headers: HeaderMap::new(), body, is_repeatable };
         if document.is_some() { call.header("content-type", "application/json") } else { call }
     }
 
@@ -218,8 +219,8 @@ impl Call {
         let bytes = message.encode_to_vec();
         let length = u32::try_from(bytes.len()).expect("a short message").to_be_bytes();
         let body = [&[0][..], &length, &bytes].concat().into();
-        let (way, path) = (Way::Grpc, format!("/{method}"));
-        let call = Self { way, method: Method::POST, path, headers: HeaderMap::new(), body, is_repeatable };
+        let (protocol, path) = (Protocol::Grpc, format!("/{method}"));
+        let call = Self { protocol, method: Method::POST, path, headers: HeaderMap::new(), body, is_repeatable };
         call.header("content-type", "application/grpc").header("te", "trailers")
     }
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    client::{Call, Client, Way},
+    client::{Call, Client, Protocol},
     load::Load,
     mesh::STALENESS_BOUND,
 };
@@ -137,7 +137,7 @@ impl Program {
             }
             Some(refusal) => {
                 self.load.failed(refusal);
-                // Nothing is gained by asking at once.
+                // The pace of a client: nothing is gained by asking at once.
                 sleep(PACE).await;
                 None
             }
@@ -146,7 +146,7 @@ impl Program {
 
     /// Why a call with this token was refused; none where it was let in.
     async fn call(&self, token: &str) -> Option<String> {
-        let call = Call::json(Way::Http1, Method::GET, PATH.to_owned(), None).token(token);
+        let call = Call::json(Protocol::Http1, Method::GET, PATH.to_owned(), None).token(token);
         match self.gateway.send(&call).await {
             Ok(answer) => answer.refusal(),
             Err(broken) => Some(broken.cause),

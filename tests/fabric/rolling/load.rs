@@ -14,21 +14,23 @@ use std::{
 use accord_api::catalog::v1::{
     CreateProductRequest, GetProductRequest, GetProductResponse, Product as Message, UpdateProductRequest,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use http::Method;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
-    task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
     End, Rolling,
-    client::{Answer, Broken, Call, Client, Way},
+    client::{Answer, Broken, Call, Client, Protocol},
 };
-use crate::soak::judge::{Judge, Product, Seen, Write};
+use crate::{
+    soak::judge::{Judge, Product, Seen, Write},
+    writers::Writers,
+};
 
 /// Clients with connections of their own, among whom the writers are shared out: several calls share one of HTTP/2.
 const CLIENTS: usize = 4;
@@ -101,16 +103,16 @@ impl Load {
         let begun = Instant::now();
         loop {
             let sent = Instant::now();
-            let answer = self.clients[0].send(&create(Way::Http1, id, 0).token(&self.token).key(id)).await;
+            let answer = self.clients[0].send(&create(Protocol::Http1, id, 0).token(&self.token).key(id)).await;
             if let Some(Content { number, version }) =
-                answer.as_ref().ok().and_then(|answer| content(Way::Http1, answer))
+                answer.as_ref().ok().and_then(|answer| content(Protocol::Http1, answer))
             {
                 let request_id = "the first".to_owned();
                 let write = Write { number, version, gateway: 0, sent, answered: Instant::now(), request_id };
                 return Ok(Product::new(id.to_owned(), write));
             }
             ensure!(begun.elapsed() < SETTLED, "the sample creates no product {id}: {answer:?}");
-            // A claim of an attempt before may have to end first.
+            // A claim of an attempt before may have to end first, by its time.
             sleep(AGAIN).await;
         }
     }
@@ -123,33 +125,26 @@ impl Load {
         &self.counts
     }
 
-    pub(super) fn start(self: &Arc<Self>) -> JoinSet<()> {
-        let mut writers = JoinSet::new();
-        for at in 0..self.products.len() {
-            writers.spawn(Arc::clone(self).write_on(at));
-        }
-        writers
+    pub(super) fn start(self: &Arc<Self>) -> Writers {
+        Writers::start(self.products.len(), |at| Arc::clone(self).write_on(at))
     }
 
     /// Ends what was started, and waits for what is under way.
-    pub(super) async fn end(&self, mut writers: JoinSet<()>) -> Result<()> {
+    pub(super) async fn end(&self, writers: Writers) -> Result<()> {
         self.is_over.send_replace(true);
-        while let Some(ended) = writers.join_next().await {
-            ended.context("a writer failed")?;
-        }
-        Ok(())
+        writers.end().await
     }
 
     async fn write_on(self: Arc<Self>, at: usize) {
         let mut rng = SmallRng::seed_from_u64(self.seed ^ (at as u64) << 32);
         let mut is_over = self.is_over.subscribe();
         for number in 1.. {
-            let way = Way::ALL[rng.random_range(0..Way::ALL.len())];
-            self.write(at, number, way).await;
-            self.create_twice(at, number, way).await;
+            let protocol = Protocol::ALL[rng.random_range(0..Protocol::ALL.len())];
+            self.write(at, number, protocol).await;
+            self.create_twice(at, number, protocol).await;
             let until = Instant::now() + Duration::from_millis(rng.random_range(READING));
-            for way in Way::ALL.into_iter().cycle() {
-                self.read(at, way).await;
+            for protocol in Protocol::ALL.into_iter().cycle() {
+                self.read(at, protocol).await;
                 if timeout(self.pace, is_over.wait_for(|is_over| *is_over)).await.is_ok() {
                     return;
                 }
@@ -160,10 +155,10 @@ impl Load {
         }
     }
 
-    async fn write(&self, at: usize, number: u64, way: Way) {
+    async fn write(&self, at: usize, number: u64, protocol: Protocol) {
         let product = &self.products[at];
         let sent = Instant::now();
-        let Some((answer, content)) = self.answered(at, "write", update(way, &product.id, number)).await else {
+        let Some((answer, content)) = self.answered(at, "write", update(protocol, &product.id, number)).await else {
             return;
         };
         let request_id = request_id(&answer);
@@ -180,9 +175,9 @@ impl Load {
     }
 
     /// Under one key a product is created once, and the second answer is the first one.
-    async fn create_twice(&self, at: usize, number: u64, way: Way) {
+    async fn create_twice(&self, at: usize, number: u64, protocol: Protocol) {
         let id = format!("{}-{number}", self.products[at].id);
-        let call = create(way, &id, number).key(&id);
+        let call = create(protocol, &id, number).key(&id);
         for attempt in 0..2 {
             let Some((answer, content)) = self.answered(at, "creation", call.clone()).await else { return };
             let is_replayed = answer.header("idempotency-replayed").is_some();
@@ -193,10 +188,10 @@ impl Load {
         }
     }
 
-    async fn read(&self, at: usize, way: Way) {
+    async fn read(&self, at: usize, protocol: Protocol) {
         let product = &self.products[at];
         let (expected, sent) = (product.expected(), Instant::now());
-        let Some((answer, content)) = self.answered(at, "read", get(way, &product.id)).await else { return };
+        let Some((answer, content)) = self.answered(at, "read", get(protocol, &product.id)).await else { return };
         let header = |name| answer.header(name).unwrap_or("none");
         let source = format!("{}, age {}", header("cache-status"), header("age"));
         let (Content { number, version }, request_id) = (content, request_id(&answer));
@@ -210,8 +205,8 @@ impl Load {
     /// A product that was answered with; nothing where none was, which is counted.
     async fn answered(&self, at: usize, what: &str, call: Call) -> Option<(Answer, Content)> {
         let call = call.token(&self.token);
-        let way = call.way;
-        let told = |cause: String| format!("{what} by {way:?}: {cause}");
+        let protocol = call.protocol;
+        let told = |cause: String| format!("{what} by {protocol:?}: {cause}");
         let answer = match self.clients[at % CLIENTS].send(&call).await {
             Ok(answer) => answer,
             Err(Broken { cause, is_in_flight: true }) if !call.is_repeatable => {
@@ -229,10 +224,10 @@ impl Load {
             self.counts.repeated.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let content = content(way, &answer);
+        let content = content(protocol, &answer);
         match (answer.refusal(), content) {
             (None, Some(content)) => {
-                self.counts.answered[way as usize].fetch_add(1, Ordering::Relaxed);
+                self.counts.answered[protocol as usize].fetch_add(1, Ordering::Relaxed);
                 Some((answer, content))
             }
             (refusal, _) => {
@@ -249,31 +244,33 @@ impl Load {
     }
 }
 
-fn get(way: Way, id: &str) -> Call {
-    match way {
-        Way::Grpc => Call::grpc("catalog.v1.ProductService/GetProduct", &GetProductRequest { id: id.to_owned() }, true),
-        _ => Call::json(way, Method::GET, format!("/v1/products/{id}"), None),
+fn get(protocol: Protocol, id: &str) -> Call {
+    match protocol {
+        Protocol::Grpc => {
+            Call::grpc("catalog.v1.ProductService/GetProduct", &GetProductRequest { id: id.to_owned() }, true)
+        }
+        _ => Call::json(protocol, Method::GET, format!("/v1/products/{id}"), None),
     }
 }
 
 /// By gRPC it is sent once: a service config has no word for it.
-fn update(way: Way, id: &str, number: u64) -> Call {
-    match way {
-        Way::Grpc => {
+fn update(protocol: Protocol, id: &str, number: u64) -> Call {
+    match protocol {
+        Protocol::Grpc => {
             let update = UpdateProductRequest { product: Some(message(id, number)) };
             Call::grpc("catalog.v1.ProductService/UpdateProduct", &update, false)
         }
-        _ => Call::json(way, Method::PUT, format!("/v1/products/{id}"), Some(&document(id, number))),
+        _ => Call::json(protocol, Method::PUT, format!("/v1/products/{id}"), Some(&document(id, number))),
     }
 }
 
-fn create(way: Way, id: &str, number: u64) -> Call {
-    match way {
-        Way::Grpc => {
+fn create(protocol: Protocol, id: &str, number: u64) -> Call {
+    match protocol {
+        Protocol::Grpc => {
             let create = CreateProductRequest { product: Some(message(id, number)) };
             Call::grpc("catalog.v1.ProductService/CreateProduct", &create, false)
         }
-        _ => Call::json(way, Method::POST, "/v1/products".to_owned(), Some(&document(id, number))),
+        _ => Call::json(protocol, Method::POST, "/v1/products".to_owned(), Some(&document(id, number))),
     }
 }
 
@@ -290,8 +287,8 @@ fn request_id(answer: &Answer) -> String {
 }
 
 /// What an answer tells of a product: all three of gRPC have it in the same place.
-fn content(way: Way, answer: &Answer) -> Option<Content> {
-    if way == Way::Grpc {
+fn content(protocol: Protocol, answer: &Answer) -> Option<Content> {
+    if protocol == Protocol::Grpc {
         let product = answer.message::<GetProductResponse>()?.product?;
         return Some(Content { number: product.title.parse().ok()?, version: product.version.try_into().ok()? });
     }

@@ -22,12 +22,12 @@ pub(super) const STALENESS_BOUND: Duration = Duration::from_secs(3);
 
 /// One of the processes that are restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct Instance {
     pub(super) part: Part,
     pub(super) at: usize,
 }
 
-impl Member {
+impl Instance {
     /// All of them, in the order of an upgrade: who is asked comes before who asks.
     pub(super) const ALL: [Self; 8] = [
         Self { part: Part::Auth, at: 0 },
@@ -41,7 +41,7 @@ impl Member {
     ];
 }
 
-impl Member {
+impl Instance {
     /// All of them in the order of an upgrade, or the other way round, in that of the way back.
     pub(super) fn in_order(is_back: bool) -> Vec<Self> {
         let mut all = Self::ALL.to_vec();
@@ -56,7 +56,7 @@ impl Member {
     }
 }
 
-impl fmt::Display for Member {
+impl fmt::Display for Instance {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}", self.part.name(), self.at + 1)
     }
@@ -83,7 +83,7 @@ pub(super) struct Mesh {
     /// The first process of each part.
     fabric: Fabric,
     /// The others.
-    others: Vec<(Member, Server)>,
+    others: Vec<(Instance, Server)>,
     auths: Name,
     caches: Name,
     gateways: Name,
@@ -114,21 +114,21 @@ impl Mesh {
         let fabric = joined(builder, &auths, &caches, &database, &redis)?.start().await?;
         let others = Vec::new();
         let mut mesh = Self { fabric, others, auths, caches, gateways, _redis: redis, _database: database };
-        for member in Member::ALL.into_iter().filter(|member| member.at > 0) {
-            let own = mesh.own(member)?;
-            let mut server = mesh.fabric.another_with(member.part, own)?;
+        for instance in Instance::ALL.into_iter().filter(|instance| instance.at > 0) {
+            let own = mesh.own(instance)?;
+            let mut server = mesh.fabric.another_with(instance.part, own)?;
             server.wait_serving().await?;
-            mesh.name(member.part).add(server.listen);
-            mesh.others.push((member, server));
+            mesh.name(instance.part).add(server.listen);
+            mesh.others.push((instance, server));
         }
         Ok(mesh)
     }
 
     /// What a process has of its own. The second and third gateway see the replicas of the cache one by one.
-    fn own(&self, member: Member) -> Result<Table> {
-        Ok(match member.part {
+    fn own(&self, instance: Instance) -> Result<Table> {
+        Ok(match instance.part {
             Part::Cache => {
-                let directory = self.fabric.directory().join(format!("data-of-cache-{}", member.at));
+                let directory = self.fabric.directory().join(format!("data-of-cache-{}", instance.at));
                 fs::create_dir_all(&directory)?;
                 let directory = directory.display().to_string();
                 toml! { data_dir = directory }
@@ -151,14 +151,14 @@ impl Mesh {
         }
     }
 
-    fn server(&mut self, member: Member) -> Result<&mut Server> {
-        match (member.part, member.at) {
+    fn server(&mut self, instance: Instance) -> Result<&mut Server> {
+        match (instance.part, instance.at) {
             (Part::Auth, 0) => Ok(&mut self.fabric.auth),
             (Part::Cache, 0) => Ok(&mut self.fabric.cache),
             (Part::Gateway, 0) => Ok(&mut self.fabric.gateway),
             _ => {
-                let found = self.others.iter_mut().find(|(other, _)| *other == member);
-                found.map(|(_, server)| server).with_context(|| format!("there is no {member}"))
+                let found = self.others.iter_mut().find(|(other, _)| *other == instance);
+                found.map(|(_, server)| server).with_context(|| format!("there is no {instance}"))
             }
         }
     }
@@ -178,30 +178,30 @@ impl Mesh {
     }
 
     /// Ends a process and starts it again, of the binaries in this directory where there is one; how long it was away.
-    pub(super) async fn restart(&mut self, member: Member, end: End, program: Option<&Path>) -> Result<Duration> {
-        let program = binaries::among(program, &format!("accord-{}", member.part.name()))?;
-        let address = self.server(member)?.listen;
+    pub(super) async fn restart(&mut self, instance: Instance, end: End, program: Option<&Path>) -> Result<Duration> {
+        let program = binaries::among(program, &format!("accord-{}", instance.part.name()))?;
+        let address = self.server(instance)?.listen;
         if end == End::InOrder {
-            self.name(member.part).remove(address);
+            self.name(instance.part).remove(address);
         }
         let begun = Instant::now();
-        let server = self.server(member)?;
+        let server = self.server(instance)?;
         match end {
             End::InOrder | End::Unannounced => {
                 let status = server.process.terminate(DRAIN).await?;
-                ensure!(status.success(), "{member} did not end in order: {status}\n{}", server.process.last_words());
+                ensure!(status.success(), "{instance} did not end in order: {status}\n{}", server.process.last_words());
             }
             End::Killed => drop(server.process.kill()?),
         }
         // A balancer that was not told looks after it itself, and takes it in again when it is ready.
-        self.name(member.part).remove(address);
-        self.start_again(member, program).await?;
-        self.name(member.part).add(address);
+        self.name(instance.part).remove(address);
+        self.start_again(instance, program).await?;
+        self.name(instance.part).add(address);
         Ok(begun.elapsed())
     }
 
-    async fn start_again(&mut self, member: Member, program: PathBuf) -> Result<()> {
-        let server = self.server(member)?;
+    async fn start_again(&mut self, instance: Instance, program: PathBuf) -> Result<()> {
+        let server = self.server(instance)?;
         server.process.set_program(program);
         server.process.restart()?;
         server.wait_serving().await
@@ -246,7 +246,7 @@ fn joined(
     let (store, log, records) = (database.url(), database.url(), database.url());
     let (limits, answers, cache) = (redis.url(), redis.url(), caches.url());
     let key = settings::token_key(redis.directory.path())?;
-    let member = || {
+    let of_all = || {
         let auth = auths.url();
         toml! { auth = { url = auth } }
     };
@@ -260,9 +260,9 @@ fn joined(
         cache = { url = cache }
         shared_limits = { url = limits, password = "secret" }
     };
-    settings::merge(&mut of_cache, member());
-    settings::merge(&mut of_gateway, member());
+    settings::merge(&mut of_cache, of_all());
+    settings::merge(&mut of_gateway, of_all());
     let builder = builder.settings(Part::Auth, toml! { store = { url = store } });
     let builder = builder.settings(Part::Cache, of_cache).settings(Part::Gateway, of_gateway);
-    Ok(builder.settings(Part::Catalog, member()))
+    Ok(builder.settings(Part::Catalog, of_all()))
 }

@@ -4,12 +4,12 @@ use std::{fmt, sync::atomic::Ordering, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{End, Member, identity, load::Load};
+use super::{End, Instance, identity, load::Load};
 
 /// One process that was restarted, and how long it was away.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Restart {
-    pub member: Member,
+    pub instance: Instance,
     pub end: End,
     pub away: Duration,
 }
@@ -58,7 +58,7 @@ impl Report {
         lines.extend(judge.failures().iter().map(|(cause, count)| format!("              {count:>6} {cause}")));
         lines.push(format!("violations    {violations}"));
         lines.extend(told);
-        let is_killed = |restart: &&Restart| restart.end == End::Killed && restart.member.is_gateway();
+        let is_killed = |restart: &&Restart| restart.end == End::Killed && restart.instance.is_gateway();
         let is_tried =
             [http1, single, http2, grpc, count(&program.issued), count(&program.revoked)].iter().all(|it| *it > 0);
         Self {

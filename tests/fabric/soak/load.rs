@@ -17,7 +17,6 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, watch},
-    task::JoinSet,
     time::timeout,
 };
 
@@ -28,6 +27,7 @@ use super::{
 use crate::{
     http::{HttpCall, HttpResponse},
     rolling::client::reason,
+    writers::Writers,
 };
 
 /// Products that are read for a lease at a time. Few: a lease is no use to who gets it late.
@@ -104,22 +104,15 @@ impl Load {
     }
 
     /// Starts a writer for each product.
-    pub(super) fn start(self: &Arc<Self>) -> JoinSet<()> {
-        let mut writers = JoinSet::new();
-        for at in 0..self.products.len() {
-            writers.spawn(Arc::clone(self).write_on(at));
-        }
-        writers
+    pub(super) fn start(self: &Arc<Self>) -> Writers {
+        Writers::start(self.products.len(), |at| Arc::clone(self).write_on(at))
     }
 
     /// Ends what was started, and waits for what is under way.
-    pub(super) async fn end(&self, mut writers: JoinSet<()>) -> Result<()> {
+    pub(super) async fn end(&self, writers: Writers) -> Result<()> {
         self.is_over.send_replace(true);
         self.bursts.close();
-        while let Some(ended) = writers.join_next().await {
-            ended.context("a writer failed")?;
-        }
-        Ok(())
+        writers.end().await
     }
 
     async fn write_on(self: Arc<Self>, at: usize) {

@@ -116,6 +116,7 @@ impl Replicas {
 
     pub(super) async fn pause_second_level(&mut self, pause: Duration) -> Result<()> {
         self.second_level.process.pause()?;
+        // The fault is its length.
         sleep(pause).await;
         self.second_level.process.resume()
     }

@@ -33,11 +33,11 @@ const USER_CODE: usize = 8;
 const TRIES: usize = 4;
 
 /// What a device's interval grows by when it asks too often (section 3.5), and up to where, in milliseconds.
-const SLOWER: i64 = 5_000;
-const SLOWEST: i64 = 60_000;
+const INTERVAL_STEP: i64 = 5_000;
+const MAX_INTERVAL: i64 = 60_000;
 
 /// How much earlier than its interval a device may ask, in milliseconds: the network delays one request more than the next.
-const SLACK: i64 = 500;
+const POLL_TOLERANCE: i64 = 500;
 
 /// What a device shows its person.
 pub(crate) struct DeviceAuthorization {
@@ -125,7 +125,7 @@ impl Auth {
             epoch: 0,
             global_epoch: 0,
         };
-        let interval = i64::try_from(config.interval.as_millis()).unwrap_or(SLOWEST);
+        let interval = i64::try_from(config.interval.as_millis()).unwrap_or(MAX_INTERVAL);
         let mut tx = self.store.begin().await?;
         self.has_room(&code.network, now).await?;
         for _ in 0..TRIES {
@@ -222,11 +222,11 @@ impl Auth {
         match code.decision {
             Decision::Approved => {}
             Decision::Denied => return Err(DeviceError::Refused),
-            Decision::Pending if self.store.poll_device_code(&code.hash, now_millis(), SLACK).await? => {
+            Decision::Pending if self.store.poll_device_code(&code.hash, now_millis(), POLL_TOLERANCE).await? => {
                 return Err(DeviceError::Pending);
             }
             Decision::Pending => {
-                self.store.slow_device_down(&code.hash, SLOWER, SLOWEST).await?;
+                self.store.slow_device_down(&code.hash, INTERVAL_STEP, MAX_INTERVAL).await?;
                 return Err(DeviceError::SlowDown);
             }
         }

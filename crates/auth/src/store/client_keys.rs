@@ -78,7 +78,7 @@ fn read(text: &str) -> Option<Jwk> {
 
 impl Transaction {
     /// Gives the keys of a client another version.
-    pub async fn date_client_keys(&mut self, client: &str, version: u64) -> Result<(), StoreError> {
+    pub async fn set_client_keys_version(&mut self, client: &str, version: u64) -> Result<(), StoreError> {
         sqlx::query("UPDATE clients SET keys_version = $2 WHERE id = $1")
             .bind(client)
             .bind(signed(version))

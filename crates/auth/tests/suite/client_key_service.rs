@@ -109,13 +109,13 @@ pub(crate) async fn key_changes_repeated_with_their_idempotency_key_happen_once(
     let (server, _) = with_mill(&database).await;
     let mut root = Administrator::of(&server).await;
     let second = Forge::p256("second");
-    let keyed = AddClientKeyRequest { idempotency_key: "k1".to_owned(), ..add_key(&second, 0) };
-    let first = root.service.add_client_key(root.ask(keyed.clone())).await.unwrap().into_inner();
-    let again = root.service.add_client_key(root.ask(keyed)).await.unwrap().into_inner();
+    let idempotent = AddClientKeyRequest { idempotency_key: "k1".to_owned(), ..add_key(&second, 0) };
+    let first = root.service.add_client_key(root.ask(idempotent.clone())).await.unwrap().into_inner();
+    let again = root.service.add_client_key(root.ask(idempotent)).await.unwrap().into_inner();
     assert_eq!(again, first);
-    let keyed = RemoveClientKeyRequest { idempotency_key: "k2".to_owned(), ..remove_key("second", 0) };
+    let idempotent = RemoveClientKeyRequest { idempotency_key: "k2".to_owned(), ..remove_key("second", 0) };
     for _ in 0..2 {
-        root.service.remove_client_key(root.ask(keyed.clone())).await.unwrap();
+        root.service.remove_client_key(root.ask(idempotent.clone())).await.unwrap();
     }
     let unknown = root.service.remove_client_key(root.ask(remove_key("second", 0))).await;
     assert_eq!(refused(unknown), Reason::SubjectUnknown);

@@ -306,12 +306,12 @@ pub(crate) async fn pages_of_relations_name_each_once_in_order(database: Databas
 
 pub(crate) async fn changes_repeated_with_their_idempotency_key_happen_once(database: Database) {
     let server = start(&database).await;
-    let keyed = |request| WriteRelationsRequest { idempotency_key: "k1".to_owned(), ..request };
-    let first = write(&server, keyed(adds(&["User/bob is owner of Product/42"]))).await.unwrap();
+    let idempotent = |request| WriteRelationsRequest { idempotency_key: "k1".to_owned(), ..request };
+    let first = write(&server, idempotent(adds(&["User/bob is owner of Product/42"]))).await.unwrap();
     write(&server, removes(&["User/bob is owner of Product/42"])).await.unwrap();
-    assert_eq!(write(&server, keyed(adds(&["User/bob is owner of Product/42"]))).await.unwrap(), first);
+    assert_eq!(write(&server, idempotent(adds(&["User/bob is owner of Product/42"]))).await.unwrap(), first);
     assert!(!may_write(&server, "bob", "Product/42").await, "somebody took it away since");
-    let other = write(&server, keyed(adds(&["User/ada is owner of Product/42"]))).await;
+    let other = write(&server, idempotent(adds(&["User/ada is owner of Product/42"]))).await;
     assert_eq!(refused(other), Reason::IdempotencyKeyReused);
 }
 

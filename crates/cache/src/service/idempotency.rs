@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::malformed::{duration, malformed};
-use crate::records::{Completion, Decision, Name, RecordedAnswer, Records, RecordsError};
+use crate::records::{Completion, Decision, Name, NewClaim, RecordedAnswer, Records, RecordsError};
 use accord_store::log_failure;
 
 /// Longest name of a method or an owner. Together with the key they have to fit into an index of PostgreSQL.
@@ -53,10 +53,10 @@ impl IdempotencyService for Idempotency {
         if message.claim_id.len() > LONGEST_CLAIM {
             return Err(malformed("`claim_id` must not be longer than 64 bytes"));
         }
-        let claim = if message.claim_id.is_empty() { Uuid::new_v4().to_string() } else { message.claim_id };
+        let id = if message.claim_id.is_empty() { Uuid::new_v4().to_string() } else { message.claim_id };
         let name = Name { method: message.method, owner: message.owner, key: message.key };
-        let (digest, now) = (&message.request_digest, SystemTime::now());
-        let decision = self.records.begin_as(&claim, &name, digest, window, lease, now).await;
+        let claim = NewClaim { id, name: &name, digest: &message.request_digest, window, lease };
+        let decision = self.records.begin(&claim, SystemTime::now()).await;
         let decided = decided(decision.map_err(|error| unavailable(&error))?);
         let decided = decided.map_err(|_| fault::status(Reason::Internal, "the record of the key can't be read"))?;
         Ok(Response::new(BeginResponse { decision: Some(decided) }))

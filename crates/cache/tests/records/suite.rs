@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use accord_cache::records::{Completion, Decision, Name, RecordedAnswer, Records};
+use accord_cache::records::{Completion, Decision, Name, NewClaim, RecordedAnswer, Records};
 use uuid::Uuid;
 
 const WINDOW: Duration = Duration::from_hours(1);
@@ -18,7 +18,7 @@ fn answer() -> RecordedAnswer {
 }
 
 async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {
-    match records.begin(name, DIGEST, WINDOW, LEASE, now).await.unwrap() {
+    match records.begin(&NewClaim::new(name, DIGEST, WINDOW, LEASE), now).await.unwrap() {
         Decision::Claimed(claim) => claim,
         other => panic!("not claimed but {other:?}"),
     }
@@ -42,20 +42,22 @@ async fn recorded_answer_is_replayed(records: &Records) {
     assert_eq!(records.complete(&claim, &answer(), now).await.unwrap(), Completion::Stored);
     assert_eq!(records.complete(&claim, &RecordedAnswer::default(), now).await.unwrap(), Completion::Stored);
     records.abandon(&claim).await.unwrap();
-    let again = records.begin(&name, DIGEST, WINDOW, LEASE, now + LEASE * 2).await.unwrap();
+    let again = records.begin(&NewClaim::new(&name, DIGEST, WINDOW, LEASE), now + LEASE * 2).await.unwrap();
     assert_eq!(again, Decision::Answered(answer()));
 }
 
 async fn claim_asked_for_again_under_its_name_is_the_same(records: &Records) {
-    let (name, now, claim) = (fresh(), SystemTime::now(), Uuid::new_v4().to_string());
+    let (name, now) = (fresh(), SystemTime::now());
+    let named = NewClaim::new(&name, DIGEST, WINDOW, LEASE);
+    let claim = named.id.clone();
     for _ in 0..2 {
-        let begun = records.begin_as(&claim, &name, DIGEST, WINDOW, LEASE, now).await.unwrap();
+        let begun = records.begin(&named, now).await.unwrap();
         assert_eq!(begun, Decision::Claimed(claim.clone()));
     }
-    let other = records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap();
+    let other = records.begin(&NewClaim::new(&name, DIGEST, WINDOW, LEASE), now).await.unwrap();
     assert_eq!(other, Decision::InFlight(LEASE));
     records.complete(&claim, &answer(), now).await.unwrap();
-    let late = records.begin_as(&claim, &name, DIGEST, WINDOW, LEASE, now).await.unwrap();
+    let late = records.begin(&named, now).await.unwrap();
     assert_eq!(late, Decision::Answered(answer()));
 }
 
@@ -63,7 +65,7 @@ async fn one_of_many_concurrent_claims_succeeds(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let claims = (0..16).map(|_| {
         let (records, name) = (records.clone(), name.clone());
-        tokio::spawn(async move { records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap() })
+        tokio::spawn(async move { records.begin(&NewClaim::new(&name, DIGEST, WINDOW, LEASE), now).await.unwrap() })
     });
     let mut claimed = 0;
     for claim in claims.collect::<Vec<_>>() {
@@ -79,7 +81,7 @@ async fn one_of_many_concurrent_claims_succeeds(records: &Records) {
 async fn another_request_under_the_key_is_refused(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     claim(records, &name, now).await;
-    let other = records.begin(&name, &[2; 32], WINDOW, LEASE, now + LEASE * 2).await.unwrap();
+    let other = records.begin(&NewClaim::new(&name, &[2; 32], WINDOW, LEASE), now + LEASE * 2).await.unwrap();
     assert_eq!(other, Decision::Mismatch);
     let elsewhere = Name { owner: "south/ada".to_owned(), ..name };
     claim(records, &elsewhere, now).await;
@@ -105,7 +107,7 @@ async fn ended_window_forgets_the_record(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let first = claim(records, &name, now).await;
     records.complete(&first, &answer(), now).await.unwrap();
-    let another = records.begin(&name, &[2; 32], WINDOW, LEASE, now + WINDOW).await.unwrap();
+    let another = records.begin(&NewClaim::new(&name, &[2; 32], WINDOW, LEASE), now + WINDOW).await.unwrap();
     assert!(matches!(another, Decision::Claimed(_)));
     assert!(records.sweep(now + WINDOW * 3).await.unwrap() > 0);
     claim(records, &name, now).await;
@@ -117,5 +119,8 @@ async fn answer_is_recorded_whatever_its_message_says(records: &Records) {
     let odd = RecordedAnswer { code: 9, message: "a\0b\u{1f95b}\n".to_owned(), ..RecordedAnswer::default() };
     assert_eq!(records.complete(&claim, &odd, now).await.unwrap(), Completion::Stored);
     let stored = RecordedAnswer { message: "a\u{fffd}b\u{1f95b}\n".to_owned(), ..odd };
-    assert_eq!(records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap(), Decision::Answered(stored));
+    assert_eq!(
+        records.begin(&NewClaim::new(&name, DIGEST, WINDOW, LEASE), now).await.unwrap(),
+        Decision::Answered(stored)
+    );
 }

@@ -48,6 +48,7 @@ impl Calls {
     pub(super) async fn idle(&self) {
         let mut quiet = Duration::ZERO;
         while quiet < IDLE_LIMIT {
+            // No event says that nothing happens: it is looked at.
             sleep(IDLE_CHECK).await;
             quiet = if self.in_flight.is_empty() { quiet + IDLE_CHECK } else { Duration::ZERO };
         }
@@ -57,5 +58,6 @@ impl Calls {
 /// Ends when a drain has begun and no first call is waited for any more.
 pub(super) async fn first_is_over(shutdown: &Shutdown) {
     shutdown.begun().await;
+    // What is not there by then can't be told from what never comes.
     sleep(FIRST_CALL).await;
 }

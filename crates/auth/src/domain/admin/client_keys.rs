@@ -50,7 +50,7 @@ impl Admin<'_> {
             tx.add_client_key(id, key, verify::now()).await?;
         }
         // A client of this id that was removed had keys of other versions.
-        date(&mut tx, id).await?;
+        bump_keys_version(&mut tx, id).await?;
         self.audit_and_commit(tx, "client.add", id).await
     }
 
@@ -64,7 +64,7 @@ impl Admin<'_> {
             return Err(AdminError::ClientKeys(JwkError::TooMany(MAX_CLIENT_KEYS)));
         }
         tx.add_client_key(id, key, now).await?;
-        date(&mut tx, id).await?;
+        bump_keys_version(&mut tx, id).await?;
         self.audit_and_commit(tx, "client.key.add", &format!("{id} {}", key.kid)).await?;
         self.client_key(id, &key.kid).await
     }
@@ -95,7 +95,7 @@ impl Admin<'_> {
         for key in keys.iter() {
             tx.add_client_key(id, key, now).await?;
         }
-        date(&mut tx, id).await?;
+        bump_keys_version(&mut tx, id).await?;
         self.audit_and_commit(tx, "client.keys", id).await?;
         Ok(until)
     }
@@ -106,7 +106,7 @@ impl Admin<'_> {
         if !tx.remove_client_key(id, kid).await? {
             return Err(unknown(id, kid));
         }
-        date(&mut tx, id).await?;
+        bump_keys_version(&mut tx, id).await?;
         self.audit_and_commit(tx, "client.key.remove", &format!("{id} {kid}")).await
     }
 
@@ -130,9 +130,9 @@ impl Admin<'_> {
 }
 
 /// Another version, which is of no other change.
-async fn date(tx: &mut Transaction, id: &str) -> Result<(), AdminError> {
+async fn bump_keys_version(tx: &mut Transaction, id: &str) -> Result<(), AdminError> {
     let version = tx.next_revision().await?;
-    Ok(tx.date_client_keys(id, version).await?)
+    Ok(tx.set_client_keys_version(id, version).await?)
 }
 
 /// A name is one key's.

@@ -11,7 +11,7 @@ use prost::Message;
 use tonic::Status;
 
 use crate::namespaces::Space;
-use crate::records::{Completion, Decision, Name, RecordedAnswer, Records, RecordsError};
+use crate::records::{Completion, Decision, Name, NewClaim, RecordedAnswer, Records, RecordsError};
 
 /// How long a put has before another one under the same key may take its place. Its deadline is shorter.
 const LEASE: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ impl IdempotentPut {
         let same = PutRequest { idempotency_key: None, ..request.clone() };
         let digest = digest(&SHA256, &same.encode_to_vec());
         let (window, now) = (space.config.idempotency_window, SystemTime::now());
-        let decision = records.begin(&name, digest.as_ref(), window, LEASE, now).await;
+        let decision = records.begin(&NewClaim::new(&name, digest.as_ref(), window, LEASE), now).await;
         match decision.map_err(|error| unavailable(&error))? {
             Decision::Claimed(claim) => Ok(Begun::First(Self { records: records.clone(), claim })),
             Decision::Answered(answer) => {
