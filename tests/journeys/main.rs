@@ -40,6 +40,7 @@ mod load;
 mod tls;
 mod certificates;
 mod client_certificates;
+mod devices;
 mod secrets;
 mod cors;
 mod explain_call;

@@ -21,6 +21,7 @@ mod principal;
 mod client;
 mod api_key;
 mod certificate_identity;
+mod device;
 mod lifecycle;
 mod relation;
 mod role;
@@ -84,6 +85,9 @@ pub enum Command {
     /// Names in certificates, by which their owners call.
     #[command(subcommand)]
     CertificateIdentity(certificate_identity::CertificateIdentityCommand),
+    /// Devices that ask to act for somebody.
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
     /// Who stands in which relation to what, as policies ask for it.
     #[command(subcommand)]
     Relation(relation::RelationCommand),
@@ -160,6 +164,7 @@ impl Binary for AccordAuth {
             Command::Client(command) => command.run(&context).await,
             Command::ApiKey(command) => command.run(&context).await,
             Command::CertificateIdentity(command) => command.run(&context).await,
+            Command::Device(command) => command.run(&context).await,
             Command::Relation(command) => command.run(&context).await,
             Command::Role(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,

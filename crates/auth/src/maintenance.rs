@@ -1,7 +1,7 @@
-//! What goes on beside the calls: the state is refreshed, health follows the store, verifiers hear of changed policies, and what has
-//! expired is purged.
+//! What goes on beside the calls: the state is refreshed, health follows the store, verifiers hear of changed policies, devices
+//! that wait are counted, and what has expired is purged.
 
-use std::{sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use accord_runtime::{health::Health, probe, shutdown::Shutdown};
 use accord_token::{claims::LEEWAY, verify};
@@ -15,6 +15,9 @@ use crate::{
 /// How often the store is asked for changes that another process made. Questions of verifiers are not answered from what
 /// was read then; this only bounds how late unasked updates are.
 const POLL: Duration = Duration::from_millis(200);
+
+/// How often the devices that wait are counted, where there may be any.
+const COUNT: Duration = Duration::from_secs(5);
 
 /// How often what has expired is purged.
 const PURGE: Duration = Duration::from_mins(1);
@@ -34,6 +37,7 @@ pub async fn run(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
     tokio::select! {
         () = purge(&auth) => {}
         () = announce_policies(&auth) => {}
+        () = count_devices(&auth) => {}
         () = shutdown.begun() => {}
     }
 }
@@ -64,6 +68,21 @@ async fn announce_policies(auth: &Auth) {
             tracing::warn!("{warning}");
         }
         auth.state.notify();
+    }
+}
+
+/// In the store, for all replicas. While it does not answer, the last count stands.
+async fn count_devices(auth: &Auth) {
+    if auth.oauth.device.clients.is_empty() {
+        return future::pending().await;
+    }
+    let mut ticks = interval(COUNT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Ok((pending, _)) = within(COUNT, auth.store.pending_codes("", verify::now())).await {
+            auth.metrics.pending_devices(pending);
+        }
     }
 }
 

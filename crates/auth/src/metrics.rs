@@ -3,7 +3,7 @@
 use accord_runtime::telemetry;
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, UpDownCounter},
+    metrics::{Counter, Gauge, UpDownCounter},
 };
 
 /// Counters; none carries a name of anybody.
@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     tokens: Counter<u64>,
     streams: UpDownCounter<i64>,
     oauth: Counter<u64>,
+    pending_devices: Gauge<u64>,
 }
 
 impl Default for Metrics {
@@ -36,6 +37,10 @@ impl Default for Metrics {
             oauth: meter
                 .u64_counter("accord.auth.oauth.requests")
                 .with_description("Requests of the endpoints of OAuth, by the error that they were answered with")
+                .build(),
+            pending_devices: meter
+                .u64_gauge("accord.auth.devices.pending")
+                .with_description("Devices that wait to be approved, at all replicas")
                 .build(),
         }
     }
@@ -70,6 +75,11 @@ impl Metrics {
     /// An endpoint of OAuth answered.
     pub(crate) fn oauth(&self, endpoint: &'static str, error: &'static str) {
         self.oauth.add(1, &[KeyValue::new("endpoint", endpoint), KeyValue::new("error", error)]);
+    }
+
+    /// So many devices wait to be approved.
+    pub(crate) fn pending_devices(&self, count: u64) {
+        self.pending_devices.record(count, &[]);
     }
 
     /// A verifier came (1) or went (-1).

@@ -10,6 +10,7 @@ pub(crate) mod certificate_identities;
 pub(crate) mod client_key_service;
 pub(crate) mod client_keys;
 pub(crate) mod device;
+pub(crate) mod device_decisions;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod issuers;

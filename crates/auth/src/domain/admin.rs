@@ -20,6 +20,7 @@ mod api_keys;
 mod certificate_identities;
 mod client_keys;
 mod credentials;
+mod devices;
 mod error;
 mod lifecycle;
 mod links;

@@ -15,13 +15,18 @@ use super::{
     client::hash_client_secret,
     denial::Denial,
     encryption_key::{EncryptionError, generate_secret},
-    login::{IssuedTokens, PersonProof},
+    login::IssuedTokens,
     refresh::now_millis,
 };
 use crate::store::{
     StoreError,
     device_codes::{Decision, DeviceCode},
 };
+
+mod decision;
+
+pub(crate) use decision::DeviceRequest;
+pub(super) use decision::{DENY, NO_SUCH_DEVICE};
 
 /// Letters of user codes: no vowels, so that no word comes out (RFC 8628, section 6.1).
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
@@ -45,20 +50,6 @@ pub(crate) struct DeviceAuthorization {
     pub device_code: String,
     /// What its person types.
     pub user_code: String,
-}
-
-/// What a person decides about.
-pub(crate) struct DeviceRequest {
-    /// Who decides, as whom the device would act.
-    pub person: String,
-    /// What the device shows.
-    pub user_code: String,
-    /// Who asks, by the id that it gave.
-    pub client: String,
-    /// From where it asked.
-    pub network: String,
-    /// What the decision is made with, once.
-    pub ticket: String,
 }
 
 /// Why there are no tokens (section 3.5), or no code.
@@ -151,51 +142,6 @@ impl Auth {
         if own < free { Ok(()) } else { Err(DeviceError::TooMany) }
     }
 
-    /// What somebody who proves who they are is asked to decide about.
-    pub(crate) async fn claim_device(
-        &self,
-        typed: &str,
-        proof: PersonProof,
-        address: IpAddr,
-    ) -> Result<DeviceRequest, Denial> {
-        let global_epoch = self.state.current().await?.revocations.global_epoch;
-        let proven = self.prove(proof, address).await?;
-        let account = format!("{} (device codes)", proven.name);
-        self.throttle.count_attempt(&account, address).map_err(Denial::Throttled)?;
-        let found = self.store.pending_code(&normalized(typed), verify::now()).await;
-        let found = found.map(|code| code.filter(|code| self.is_device_client(&code.client)));
-        if !matches!(found, Ok(None)) {
-            // Not reset: whoever has a code of their own would get guesses by it.
-            self.throttle.cancel_attempt(&account, address);
-        }
-        let code = found?.ok_or(Denial::Field("user_code", NO_SUCH_CODE))?;
-        let code = DeviceCode { subject: proven.name, epoch: proven.epoch, global_epoch, ..code };
-        let ticket = generate_secret()?;
-        let mut tx = self.store.begin().await?;
-        if !tx.claim_device_code(&code, &hash_client_secret(&ticket)).await? {
-            return Err(Denial::Field("user_code", NO_SUCH_CODE));
-        }
-        tx.commit().await?;
-        let DeviceCode { subject: person, user_code, client, network, .. } = code;
-        Ok(DeviceRequest { person, user_code, client, network, ticket })
-    }
-
-    /// Lets the device act for whoever has this ticket, or not.
-    pub(crate) async fn decide_device(&self, ticket: &str, approves: bool) -> Result<(), Denial> {
-        let ended = || Denial::Field("user_code", "was decided about, or has ended");
-        let (ticket, now) = (hash_client_secret(ticket), verify::now());
-        // Whoever has no ticket waits for no turn of the writers.
-        if !self.store.has_ticket(&ticket, now).await? {
-            return Err(ended());
-        }
-        let (decision, action) =
-            if approves { (Decision::Approved, "device.approve") } else { (Decision::Denied, "device.deny") };
-        let mut tx = self.store.begin().await?;
-        let (subject, client) = tx.decide_device_code(&ticket, decision, now).await?.ok_or_else(ended)?;
-        tx.audit(now, &subject, action, &format!("{subject} {client}")).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// The tokens of a device whose code was approved.
     pub(crate) async fn device_tokens(&self, client: &str, device_code: &str) -> Result<IssuedTokens, DeviceError> {
         let tokens = self.take_device_tokens(client, device_code).await;
@@ -245,10 +191,8 @@ impl Auth {
     }
 }
 
-const NO_SUCH_CODE: &str = "is not one that waits to be approved; type it as the device shows it";
-
 /// What a person typed, as the store has it (section 6.1).
-fn normalized(typed: &str) -> String {
+pub(super) fn normalized(typed: &str) -> String {
     let letters = typed.chars().filter(char::is_ascii_alphabetic).take(USER_CODE + 1);
     letters.map(|letter| letter.to_ascii_uppercase()).collect()
 }

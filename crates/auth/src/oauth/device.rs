@@ -20,10 +20,13 @@ use super::{
     peer_address,
     problem::{Problem, whole_seconds},
 };
-use crate::domain::{
-    auth::Auth,
-    device::{self, DeviceError, DeviceRequest},
-    login::{self, PersonProof},
+use crate::{
+    domain::{
+        auth::Auth,
+        device::{self, DeviceError, DeviceRequest},
+        login::PersonProof,
+    },
+    store::device_codes::DeviceCode,
 };
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:26em;margin:3em auto;padding:0 1em}\
@@ -111,10 +114,7 @@ pub(super) async fn decide(State(auth): State<Arc<Auth>>, request: Request) -> R
             auth.metrics.oauth(DEVICE, "none");
             html(StatusCode::OK, &decision_form(&request))
         }
-        Err(denial) => {
-            auth.metrics.login(login::outcome(&denial));
-            refused(&auth, &Problem::of_page(denial), typed)
-        }
+        Err(denial) => refused(&auth, &Problem::of_page(denial), typed),
     }
 }
 
@@ -159,9 +159,9 @@ fn proof_form(typed: &str, problem: &str) -> String {
 }
 
 fn decision_form(request: &DeviceRequest) -> String {
-    let DeviceRequest { person, user_code, client, network, ticket } = request;
+    let DeviceRequest { code: DeviceCode { subject, user_code, client, network, .. }, ticket } = request;
     let shown = device::shown(user_code);
-    let [person, shown, client, network, ticket] = [person, &shown, client, network, ticket].map(|text| escaped(text));
+    let [person, shown, client, network, ticket] = [subject, &shown, client, network, ticket].map(|text| escaped(text));
     format!(
         "<p>You are logged in as <b>{person}</b>. <b>{client}</b> wants to act for you, with all that you may. \
          It asked from {network}.</p><p>Does your device show <b>{shown}</b>? Allow it only where it does, and where you have \

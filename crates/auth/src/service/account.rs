@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use accord_api::accord::auth::v1::{
-    ChangePasswordRequest, ChangePasswordResponse, ConfirmSecondFactorRequest, ConfirmSecondFactorResponse,
-    EndOwnSessionRequest, EndOwnSessionResponse, EnrollSecondFactorRequest, EnrollSecondFactorResponse,
-    ListOwnSessionsRequest, ListOwnSessionsResponse, OwnSession, RemoveSecondFactorRequest, RemoveSecondFactorResponse,
-    ResetPasswordRequest, ResetPasswordResponse, account_service_server::AccountService,
+    ApproveDeviceRequest, ApproveDeviceResponse, ChangePasswordRequest, ChangePasswordResponse, ClaimDeviceRequest,
+    ClaimDeviceResponse, ConfirmSecondFactorRequest, ConfirmSecondFactorResponse, DenyDeviceRequest,
+    DenyDeviceResponse, EndOwnSessionRequest, EndOwnSessionResponse, EnrollSecondFactorRequest,
+    EnrollSecondFactorResponse, ListOwnDevicesRequest, ListOwnDevicesResponse, ListOwnSessionsRequest,
+    ListOwnSessionsResponse, OwnSession, RemoveSecondFactorRequest, RemoveSecondFactorResponse, ResetPasswordRequest,
+    ResetPasswordResponse, account_service_server::AccountService,
 };
+use accord_token::verify;
 use tonic::{Request, Response, Status};
 
 use super::{
     guard::{Caller, peer_address},
-    message::seconds,
+    message::{device, seconds},
 };
 use crate::domain::{admin::Admin, auth::Auth, login::PersonProof};
 
@@ -96,5 +99,38 @@ impl AccountService for Accounts {
         Admin::new(&self.0.store, &person).end_session_of(Some(&person), &request.get_ref().session).await?;
         self.0.state.current().await?;
         Ok(Response::new(EndOwnSessionResponse {}))
+    }
+    async fn claim_device(
+        &self,
+        request: Request<ClaimDeviceRequest>,
+    ) -> Result<Response<ClaimDeviceResponse>, Status> {
+        let (person, address) = (person(&request)?, peer_address(&request));
+        let claimed = self.0.claim_device_by_token(&request.get_ref().user_code, &person, address).await?;
+        Ok(Response::new(ClaimDeviceResponse { device: Some(device(claimed)) }))
+    }
+
+    async fn list_own_devices(
+        &self,
+        request: Request<ListOwnDevicesRequest>,
+    ) -> Result<Response<ListOwnDevicesResponse>, Status> {
+        let person = person(&request)?;
+        let read = self.0.store.open_codes_after("", Some(&person), verify::now()).await?;
+        Ok(Response::new(ListOwnDevicesResponse { devices: read.into_iter().map(device).collect() }))
+    }
+
+    async fn approve_device(
+        &self,
+        request: Request<ApproveDeviceRequest>,
+    ) -> Result<Response<ApproveDeviceResponse>, Status> {
+        let (name, address) = (person(&request)?, peer_address(&request));
+        let ApproveDeviceRequest { user_code, password, totp_code } = request.into_inner();
+        let approved = self.0.approve_device(&user_code, PersonProof { name, password, totp_code }, address).await?;
+        Ok(Response::new(ApproveDeviceResponse { device: Some(device(approved)) }))
+    }
+
+    async fn deny_device(&self, request: Request<DenyDeviceRequest>) -> Result<Response<DenyDeviceResponse>, Status> {
+        let (person, address) = (person(&request)?, peer_address(&request));
+        self.0.deny_device(&request.get_ref().user_code, &person, address).await?;
+        Ok(Response::new(DenyDeviceResponse {}))
     }
 }

@@ -5,18 +5,19 @@ use std::{sync::Arc, time::Duration};
 use accord_api::accord::auth::v1::{
     AddApiKeyRequest, AddApiKeyResponse, AddCertificateIdentityRequest, AddCertificateIdentityResponse,
     AddClientKeyRequest, AddClientKeyResponse, AddClientRequest, AddClientResponse, AddLinkRequest, AddLinkResponse,
-    AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest, ChangeRolesResponse,
-    CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest, DropSecondFactorResponse,
-    EndSessionRequest, EndSessionResponse, GetApiKeyRequest, GetApiKeyResponse, GetCertificateIdentityRequest,
-    GetCertificateIdentityResponse, GetPrincipalRequest, GetPrincipalResponse, ListApiKeysRequest, ListApiKeysResponse,
-    ListAuditEntriesRequest, ListAuditEntriesResponse, ListCertificateIdentitiesRequest,
-    ListCertificateIdentitiesResponse, ListClientKeysRequest, ListClientKeysResponse, ListLinksRequest,
-    ListLinksResponse, ListPrincipalsRequest, ListPrincipalsResponse, ListSessionsRequest, ListSessionsResponse,
-    ManagedPrincipal, RemoveClientKeyRequest, RemoveClientKeyResponse, RemoveLinkRequest, RemoveLinkResponse,
-    RotateApiKeyRequest, RotateApiKeyResponse, RotateClientKeysRequest, RotateClientKeysResponse, RotateClientRequest,
-    RotateClientResponse, Session, SetApiKeyStandingRequest, SetApiKeyStandingResponse,
-    SetCertificateIdentityStandingRequest, SetCertificateIdentityStandingResponse, SetStandingRequest,
-    SetStandingResponse, Standing as WireStanding, admin_service_server::AdminService,
+    AddPrincipalRequest, AddPrincipalResponse, CancelDeviceRequest, CancelDeviceResponse, ChangeRolesRequest,
+    ChangeRolesResponse, CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest,
+    DropSecondFactorResponse, EndSessionRequest, EndSessionResponse, GetApiKeyRequest, GetApiKeyResponse,
+    GetCertificateIdentityRequest, GetCertificateIdentityResponse, GetPrincipalRequest, GetPrincipalResponse,
+    ListApiKeysRequest, ListApiKeysResponse, ListAuditEntriesRequest, ListAuditEntriesResponse,
+    ListCertificateIdentitiesRequest, ListCertificateIdentitiesResponse, ListClientKeysRequest, ListClientKeysResponse,
+    ListDevicesRequest, ListDevicesResponse, ListLinksRequest, ListLinksResponse, ListPrincipalsRequest,
+    ListPrincipalsResponse, ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RemoveClientKeyRequest,
+    RemoveClientKeyResponse, RemoveLinkRequest, RemoveLinkResponse, RotateApiKeyRequest, RotateApiKeyResponse,
+    RotateClientKeysRequest, RotateClientKeysResponse, RotateClientRequest, RotateClientResponse,
+    SetApiKeyStandingRequest, SetApiKeyStandingResponse, SetCertificateIdentityStandingRequest,
+    SetCertificateIdentityStandingResponse, SetStandingRequest, SetStandingResponse, Standing as WireStanding,
+    admin_service_server::AdminService,
 };
 use accord_token::Kind;
 use prost::Message as _;
@@ -24,7 +25,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     guard::Caller,
-    message::{self, seconds},
+    message::{self, audit_entry, seconds, session},
     page::Page,
 };
 use crate::{
@@ -34,16 +35,13 @@ use crate::{
         denial::Denial,
         encryption_key::generate_secret,
     },
-    store::{
-        audit::AuditEntry as StoredEntry,
-        families::Family,
-        principals::{Principal, Standing, Which},
-    },
+    store::principals::{Principal, Standing, Which},
 };
 
 mod api_keys;
 mod certificate_identities;
 mod clients;
+mod devices;
 mod links;
 
 /// How long the secret or the key before stays valid where the caller does not say.
@@ -231,6 +229,22 @@ impl AdminService for Administration {
         Ok(Response::new(RemoveLinkResponse {}))
     }
 
+    async fn list_devices(
+        &self,
+        request: Request<ListDevicesRequest>,
+    ) -> Result<Response<ListDevicesResponse>, Status> {
+        Ok(Response::new(self.devices(request.into_inner()).await?))
+    }
+
+    async fn cancel_device(
+        &self,
+        request: Request<CancelDeviceRequest>,
+    ) -> Result<Response<CancelDeviceResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        self.cancel(&actor, request).await?;
+        Ok(Response::new(CancelDeviceResponse {}))
+    }
+
     async fn add_api_key(&self, request: Request<AddApiKeyRequest>) -> Result<Response<AddApiKeyResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
         Ok(Response::new(self.add_key(&actor, request).await?))
@@ -362,19 +376,6 @@ fn overlap(asked: Option<prost_types::Duration>) -> Result<Duration, Denial> {
 
 fn version(expected: u64) -> Option<u64> {
     (expected > 0).then_some(expected)
-}
-
-fn session(family: Family) -> Session {
-    Session {
-        session: family.id,
-        renewed: (family.rotated_at > 0).then(|| seconds(family.rotated_at / 1000)),
-        expire_time: Some(seconds(family.expires_at)),
-    }
-}
-
-fn audit_entry(entry: StoredEntry) -> AuditEntry {
-    let StoredEntry { seq, at, actor, action, target, previous, hash } = entry;
-    AuditEntry { seq, time: Some(seconds(at)), actor, action, target, previous, hash }
 }
 
 fn managed(principal: Principal) -> ManagedPrincipal {

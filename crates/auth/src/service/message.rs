@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use accord_api::accord::{
     auth::v1::{
-        CheckRequest, CheckResponse, ContextAttribute, ExchangeResponse, ExplainRequest, ExplainResponse,
-        IntrospectResponse, IssueForResponse, IssueResponse, Key, PasswordGrant, Principal, RefreshResponse,
-        RevokedToken, ShadowDecision, StoreMark, SubjectEpoch, WatchRequest, WatchResponse,
+        AuditEntry, CheckRequest, CheckResponse, ContextAttribute, Device, ExchangeResponse, ExplainRequest,
+        ExplainResponse, IntrospectResponse, IssueForResponse, IssueResponse, Key, PasswordGrant, Principal,
+        RefreshResponse, RevokedToken, Session, ShadowDecision, StoreMark, SubjectEpoch, WatchRequest, WatchResponse,
         issue_for_request::Credential as CallersCredential, issue_request::Grant,
     },
     policy::v1::PrincipalKind,
@@ -18,12 +18,19 @@ use crate::{
         access::{AccessDecision, Explanation},
         client::ClientCredential,
         denial::Denial,
+        device::shown,
         issue::SignedToken,
         login::{Credential, IssuedTokens, PersonProof},
         policy::{AccessQuestion, PolicyDecision},
         scope::Scope,
     },
-    store::{high_water::Mark, principals::Principal as Known},
+    store::{
+        audit::AuditEntry as StoredEntry,
+        device_codes::{Decision, DeviceCode},
+        families::Family,
+        high_water::Mark,
+        principals::Principal as Known,
+    },
 };
 
 pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
@@ -153,6 +160,18 @@ pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
     }
 }
 
+/// A device that asks to act for somebody, without what it asks with.
+pub(super) fn device(code: DeviceCode) -> Device {
+    Device {
+        user_code: shown(&code.user_code),
+        client_id: code.client,
+        network: code.network,
+        expire_time: Some(seconds(code.expires_at)),
+        subject: code.subject,
+        approved: code.decision == Decision::Approved,
+    }
+}
+
 /// A moment as messages have it.
 pub(super) fn seconds(seconds: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos: 0 }
@@ -172,6 +191,21 @@ pub(super) fn new_principal(principal: Principal) -> Result<Known, Denial> {
 pub(super) fn known_principal(principal: Known) -> Principal {
     let Known { subject, kind, tenant, roles, .. } = principal;
     Principal { subject, kind: wire_kind(kind).into(), tenant, roles }
+}
+
+/// A login as administrators see it.
+pub(super) fn session(family: Family) -> Session {
+    Session {
+        session: family.id,
+        renewed: (family.rotated_at > 0).then(|| seconds(family.rotated_at / 1000)),
+        expire_time: Some(seconds(family.expires_at)),
+    }
+}
+
+/// An entry of the audit log.
+pub(super) fn audit_entry(entry: StoredEntry) -> AuditEntry {
+    let StoredEntry { seq, at, actor, action, target, previous, hash } = entry;
+    AuditEntry { seq, time: Some(seconds(at)), actor, action, target, previous, hash }
 }
 
 fn wire_kind(kind: Kind) -> PrincipalKind {

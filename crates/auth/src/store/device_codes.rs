@@ -1,6 +1,6 @@
 //! Codes of the device authorization grant, from the moment that a client asks for one until its tokens are given.
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, any::AnyRow};
 
 use super::{Store, StoreError, Transaction, signed, unsigned};
 
@@ -64,9 +64,24 @@ impl Store {
         self.found("hash = $1", hash, 0).await
     }
 
-    /// The code that somebody types, where it waits.
-    pub(crate) async fn pending_code(&self, user_code: &str, now: i64) -> Result<Option<DeviceCode>, StoreError> {
-        self.found("user_code = $1 AND decision = 0", user_code, now).await
+    /// The code that somebody types, where it has brought no tokens and was not denied.
+    pub(crate) async fn open_code(&self, user_code: &str, now: i64) -> Result<Option<DeviceCode>, StoreError> {
+        self.found("user_code = $1 AND decision <> 2", user_code, now).await
+    }
+
+    /// The first of such codes after this one, in their order; those that somebody has claimed or approved, or all.
+    pub(crate) async fn open_codes_after(
+        &self,
+        last: &str,
+        subject: Option<&str>,
+        now: i64,
+    ) -> Result<Vec<DeviceCode>, StoreError> {
+        let read = format!(
+            "SELECT {COLUMNS} FROM device_codes WHERE user_code > $1 AND decision <> 2 AND expires_at > $2
+             AND ($3 = '' OR subject = $3) ORDER BY user_code LIMIT 500"
+        );
+        let read = sqlx::query(AssertSqlSafe(read)).bind(last).bind(now).bind(subject.unwrap_or_default());
+        read.fetch_all(self.connections()).await?.iter().map(device_code).collect()
     }
 
     /// Whether a code waits for the decision of whoever has the ticket with this hash.
@@ -77,18 +92,7 @@ impl Store {
     async fn found(&self, condition: &str, value: &str, now: i64) -> Result<Option<DeviceCode>, StoreError> {
         let found = format!("SELECT {COLUMNS} FROM device_codes WHERE {condition} AND expires_at > $2");
         let row = sqlx::query(AssertSqlSafe(found)).bind(value).bind(now).fetch_optional(self.connections()).await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(DeviceCode {
-            hash: row.try_get(0)?,
-            user_code: row.try_get(1)?,
-            client: row.try_get(2)?,
-            network: row.try_get(3)?,
-            expires_at: row.try_get(4)?,
-            decision: Decision::of(row.try_get(5)?),
-            subject: row.try_get(6)?,
-            epoch: unsigned(row.try_get(7)?),
-            global_epoch: unsigned(row.try_get(8)?),
-        }))
+        row.as_ref().map(device_code).transpose()
     }
 
     /// Codes that wait: all, and those of a network.
@@ -135,6 +139,20 @@ impl Store {
         sqlx::query("DELETE FROM device_codes WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
         Ok(())
     }
+}
+
+fn device_code(row: &AnyRow) -> Result<DeviceCode, StoreError> {
+    Ok(DeviceCode {
+        hash: row.try_get(0)?,
+        user_code: row.try_get(1)?,
+        client: row.try_get(2)?,
+        network: row.try_get(3)?,
+        expires_at: row.try_get(4)?,
+        decision: Decision::of(row.try_get(5)?),
+        subject: row.try_get(6)?,
+        epoch: unsigned(row.try_get(7)?),
+        global_epoch: unsigned(row.try_get(8)?),
+    })
 }
 
 impl Transaction {
@@ -190,6 +208,26 @@ impl Transaction {
         .fetch_optional(&mut *self.inner)
         .await?;
         decided.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+    }
+
+    /// Gives the device with this code nothing: one that waits, or that this person has approved; whoever it was, where nobody is named.
+    /// Brings the client; None where there is no such code.
+    pub(crate) async fn close_device_code(
+        &mut self,
+        user_code: &str,
+        person: Option<&str>,
+        now: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let closed = sqlx::query(
+            "UPDATE device_codes SET decision = 2, ticket = '' WHERE user_code = $1 AND expires_at > $3
+             AND (decision = 0 OR decision = 1 AND ($2 = '' OR subject = $2)) RETURNING client",
+        )
+        .bind(user_code)
+        .bind(person.unwrap_or_default())
+        .bind(now)
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        closed.map(|row| Ok(row.try_get(0)?)).transpose()
     }
 
     /// Takes an approved code away, for tokens in its place; false where somebody was faster.

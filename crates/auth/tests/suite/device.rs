@@ -25,20 +25,20 @@ fn with_device(config: &mut Config) {
 }
 
 /// The same where devices may ask as often as they like: what is tested is not how often.
-fn impatient(config: &mut Config) {
+pub(super) fn impatient(config: &mut Config) {
     with_device(config);
     config.oauth.device.interval = Duration::ZERO;
 }
 
 /// What a device shows, and what it asks with.
-struct Device<'a> {
+pub(super) struct Device<'a> {
     server: &'a Server,
-    user_code: String,
+    pub(super) user_code: String,
     code: String,
 }
 
 impl<'a> Device<'a> {
-    async fn start(server: &'a Server) -> Self {
+    pub(super) async fn start(server: &'a Server) -> Self {
         let answer = post(server.address, AUTHORIZATION, &[], &[CLIENT]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         Self { server, user_code: answer.text("user_code"), code: answer.text("device_code") }
@@ -49,16 +49,16 @@ impl<'a> Device<'a> {
         post(server.address, "/oauth2/token", &[], &form).await
     }
 
-    async fn poll(&self) -> Answer {
+    pub(super) async fn poll(&self) -> Answer {
         self.poll_as(self.server, "shop-cli").await
     }
 
     /// What the page answers somebody who proves who they are.
-    async fn prove(&self, name: &str, password: &str) -> Answer {
+    pub(super) async fn prove(&self, name: &str, password: &str) -> Answer {
         prove(self.server, &self.user_code, name, password).await
     }
 
-    async fn decide(&self, ticket: &str, decision: &str) -> Answer {
+    pub(super) async fn decide(&self, ticket: &str, decision: &str) -> Answer {
         post(self.server.address, PAGE, &[], &[("ticket", ticket), ("decision", decision)]).await
     }
 }
@@ -69,13 +69,13 @@ async fn prove(server: &Server, user_code: &str, name: &str, password: &str) -> 
 }
 
 /// What stands in the page, good for one decision.
-fn ticket(page: &Answer) -> String {
+pub(super) fn ticket(page: &Answer) -> String {
     assert_eq!(page.status, 200, "{page:?}");
     let (_, rest) = page.body.split_once("name=\"ticket\" value=\"").unwrap_or_else(|| panic!("no ticket: {page:?}"));
     rest.split('"').next().unwrap().to_owned()
 }
 
-fn error(status: u16, error: &str) -> (u16, String) {
+pub(super) fn error(status: u16, error: &str) -> (u16, String) {
     (status, error.to_owned())
 }
 

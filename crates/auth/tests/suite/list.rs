@@ -112,6 +112,20 @@ macro_rules! database_tests {
             key_changes_repeated_with_their_idempotency_key_happen_once,
             key_over_the_network_that_no_client_can_have_is_refused,
         );
+        suite::database_tests!(@ device_decisions:
+            device_is_claimed_by_token_and_approved_with_the_password,
+            device_is_approved_by_no_token_without_the_password,
+            administrator_approves_no_device_in_another_persons_name,
+            device_that_a_person_denies_gets_nothing_even_where_they_had_approved_it,
+            device_that_another_person_has_approved_is_not_denied,
+            person_lists_the_devices_that_they_have_claimed_or_approved_alone,
+            claim_by_token_ends_the_page_that_was_open,
+            guesses_of_user_codes_by_token_are_throttled,
+            program_and_stranger_decide_about_no_device,
+            administrator_lists_open_devices_in_pages_and_cancels_them,
+            cancellation_repeated_with_its_idempotency_key_is_no_error,
+            ended_device_is_neither_listed_nor_decided_about,
+        );
         suite::database_tests!(@ device:
             device_gets_tokens_once_its_person_has_allowed_it,
             device_whose_person_denies_it_gets_nothing,
