@@ -14,6 +14,8 @@
 //!    loaded before ended no later.
 //!    Whoever waits for no other replica (`ACKNOWLEDGEMENT_LOCAL`) is told when the append has returned. By then this one has read
 //!    the number, or answers from memory no more.
+//!    The register of an append tells of its number alone: that of another log lacks those who answer by the one before, and whether
+//!    it is another log shows in the verification that follows.
 //!    A replica that did not append it may say so as well: by a register that it read with the number or after it, or when d has
 //!    passed since it *read* the number.
 //! 5. **Striking off.** Whose counter is unchanged for d is struck off the register, so that the next writers don't wait for it.
@@ -224,7 +226,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         let returned = self.world().now();
         if let Some(lease) = self.0.lease {
             let counted_from = if self.0.rules.counted_from_return { returned } else { sent };
-            self.state().note_append(&appended, returned, counted_from, lease);
+            self.state().note_append(&appended, counted_from, lease, &self.0.rules);
         }
         let has_read = self.state().has_read(&appended, &self.0.rules);
         let is_to_be_read = !has_read && self.0.rules.appended_is_read;

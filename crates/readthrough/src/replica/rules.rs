@@ -15,6 +15,7 @@ pub(crate) struct Rules {
     pub(crate) gap_begins_anew: bool,
     pub(crate) lost_record_begins_anew: bool,
     pub(crate) number_seen_before_is_looked_into: bool,
+    pub(crate) append_tells_of_its_number_alone: bool,
     pub(crate) changes_of_keys_applied: bool,
     pub(crate) appended_is_read: bool,
     /// What can't be judged by number is held against the log as it is now, rather than as it was when it was last read.
@@ -32,6 +33,7 @@ impl Rules {
         gap_begins_anew: true,
         lost_record_begins_anew: true,
         number_seen_before_is_looked_into: true,
+        append_tells_of_its_number_alone: true,
         changes_of_keys_applied: true,
         appended_is_read: true,
         later_by_the_log: true,

@@ -31,6 +31,8 @@ pub(super) struct State {
     unconfirmed: VecDeque<(u64, Moment)>,
     confirmed: u64,
     members: HashMap<u128, Other>,
+    /// How many registers were noted: with each comes what others have confirmed by then.
+    registers: u64,
     pending: BTreeMap<u64, Pending>,
     /// When so much of the log was read first, for twice the lease.
     heads: VecDeque<(u64, Moment)>,
@@ -49,7 +51,9 @@ struct Other {
 #[derive(Debug)]
 struct Pending {
     counted_from: Moment,
-    members: Vec<u128>,
+    /// The register that was read with the append, and how many were noted before it.
+    members: Vec<Member>,
+    registers: u64,
 }
 
 impl State {
@@ -65,6 +69,7 @@ impl State {
             unconfirmed: VecDeque::new(),
             confirmed: 0,
             members: HashMap::new(),
+            registers: 0,
             pending: BTreeMap::new(),
             heads: VecDeque::new(),
             is_leaving: false,
@@ -100,14 +105,22 @@ impl State {
             (member.replica, Other { member: *member, since })
         });
         self.members = others.collect();
+        self.registers += 1;
     }
 
-    pub(super) fn note_append(&mut self, appended: &Appended, returned: Moment, counted_from: Moment, lease: Duration) {
-        self.see(&appended.members, returned);
-        self.forget_pending(returned, lease);
-        let members = || self.members.keys().copied().collect();
+    /// Notes for whom a number waits. What other numbers wait for is left alone: the register may be that of another log, which
+    /// knows nobody yet who answers by this one. Whether it is shows in the next verification.
+    pub(super) fn note_append(&mut self, appended: &Appended, counted_from: Moment, lease: Duration, rules: &Rules) {
+        self.forget_pending(counted_from, lease);
+        if !rules.append_tells_of_its_number_alone {
+            self.see(&appended.members, counted_from);
+        } else if self.log != Some(appended.incarnation) {
+            return;
+        }
+        let others = appended.members.iter().filter(|member| member.replica != self.name);
+        let (members, registers) = (|| others.copied().collect(), self.registers);
         // A heartbeat has no number of its own: whoever registers after a number has read it.
-        self.pending.entry(appended.head).or_insert_with(|| Pending { counted_from, members: members() });
+        self.pending.entry(appended.head).or_insert_with(|| Pending { counted_from, members: members(), registers });
     }
 
     /// Whoever has not asked for twice the time does not wait any more.
@@ -211,11 +224,15 @@ impl State {
         first_ends: Moment,
     ) -> Acknowledgement {
         self.forget_pending(now, lease);
-        let known = |id: &u128| self.members.get(id).copied();
-        let (counted_from, waits_for) = if let Some(pending) = self.pending.get(&number) {
-            (pending.counted_from, pending.members.iter().filter_map(known).collect())
+        let has_confirmed = |member: &Member| member.confirmed >= number;
+        let is_known_to_have = |id: &u128| self.members.get(id).is_none_or(|other| has_confirmed(&other.member));
+        let (counted_from, are_confirmed) = if let Some(pending) = self.pending.get(&number) {
+            // One that is gone from a later register answers with nothing of it.
+            let is_later = self.registers > pending.registers;
+            let confirmed = |member: &Member| has_confirmed(member) || (is_later && is_known_to_have(&member.replica));
+            (pending.counted_from, pending.members.iter().all(confirmed))
         } else if let Some((_, read_at)) = self.heads.iter().find(|(head, _)| *head >= number) {
-            (*read_at, self.members.values().copied().collect::<Vec<_>>())
+            (*read_at, self.members.keys().all(is_known_to_have))
         } else {
             // Appended by another replica. The log tells of it soon.
             return Acknowledgement::Wait(lease / 3);
@@ -223,7 +240,6 @@ impl State {
         let over = counted_from.after(lease);
         let own = self.unconfirmed.iter().filter(|(of, _)| *of <= number).map(|(_, over)| *over).max();
         let own = if self.seen < number { over } else { own.unwrap_or_default().min(over) };
-        let are_confirmed = waits_for.iter().all(|other| other.member.confirmed >= number);
         let until = own.max(if are_confirmed { now } else { over }).max(first_ends);
         if until <= now { Acknowledgement::Done } else { Acknowledgement::Wait(until.since(now)) }
     }

@@ -16,7 +16,7 @@ use crate::{
     Opened,
 };
 
-const TENANT: &str = "north";
+pub(super) const TENANT: &str = "north";
 const TTL: Duration = Duration::from_secs(20);
 impl CacheProcess {
     /// Something that a caller does by way of this replica.
@@ -75,7 +75,7 @@ impl CacheProcess {
 
     /// Changes a key behind the cache, and invalidates it by way of this replica, which knows of it then; the others do when they
     /// have confirmed it.
-    async fn invalidate_key(&self, mesh: &Mesh, index: u8) -> Option<()> {
+    pub(super) async fn invalidate_key(&self, mesh: &Mesh, index: u8) -> Option<()> {
         let key = KEYS[usize::from(index)];
         self.process.turn().await?;
         let number = mesh.keys.lock().unwrap().commit(key, true);

@@ -2,7 +2,9 @@
 //! a second one, which holds an answer and verifies only when it is told to. Messages arrive at once, but for those that are
 //! delayed.
 
+mod another_log;
 mod failover;
+mod keys;
 pub(super) mod schedule;
 
 use std::sync::Arc;
@@ -81,17 +83,6 @@ fn return_during_late_append(variant: Variant) -> Result<(), String> {
 fn write_after_clock_of_database_is_set(variant: Variant) -> Result<(), String> {
     let mut schedule = Schedule::with_answer(variant, [1_000; 2]);
     schedule.database.set_clock(5);
-    schedule.write(OBJECT);
-    schedule.read();
-    schedule.verdict()
-}
-
-/// The database is replaced by an empty one, of which the second replica knows nothing yet.
-fn write_on_another_log(variant: Variant) -> Result<(), String> {
-    let mut schedule = Schedule::with_answer(variant, [1_000; 2]);
-    schedule.database.replace();
-    let replica = schedule.near_writer.replica().replica.clone();
-    schedule.run(async move { replica.verify().await }).unwrap();
     schedule.write(OBJECT);
     schedule.read();
     schedule.verdict()
@@ -232,13 +223,12 @@ fn read_at_the_end_of_verification(variant: Variant) -> Result<(), String> {
 
 type Directed = fn(Variant) -> Result<(), String>;
 
-const SCHEDULES: [Directed; 15] = [
+const SCHEDULES: [Directed; 14] = [
     write_beside_silent_replica,
     write_during_late_verification,
     verification_during_late_append,
     return_during_late_append,
     write_after_clock_of_database_is_set,
-    write_on_another_log,
     strike_of_replica_that_verified,
     strike_after_repeated_verification,
     read_during_catching_up,
@@ -304,11 +294,6 @@ fn register_not_read_in_append_schedule_fails() {
 #[test]
 fn registration_that_expires_schedule_fails() {
     assert_fails(write_after_clock_of_database_is_set, log_without(|rules| rules.registrations_stay = false));
-}
-
-#[test]
-fn acknowledgement_at_once_on_another_log_schedule_fails() {
-    assert_fails(write_on_another_log, without(|rules| rules.first_time_on_another_log = false));
 }
 
 #[test]

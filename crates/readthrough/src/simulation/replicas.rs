@@ -337,10 +337,3 @@ fn acknowledgement_of_one_replica_that_has_not_read_what_it_appended_simulation_
     let replica = replica::Rules { appended_is_read: false, ..replica::Rules::ALL };
     assert_fails(Variant { replica, ..Variant::ALL });
 }
-
-#[test]
-fn invalidation_of_keys_that_leaves_writes_under_way_alone_simulation_of_replicas_fails() {
-    let rules = Rules { invalidation_reaches_writes: false, ..Variant::ALL.rules };
-    // Of what is acknowledged locally little is promised, and so little is found.
-    assert_fails(Variant { rules, one_local_in: u64::MAX, ..Variant::ALL });
-}
