@@ -103,6 +103,13 @@ impl Server {
         // The postmaster first, so that it replaces none of the others.
         self.signal(Signal::KILL)?;
         self.process.wait()?;
+        // One that it had just begun is nobody's child by now, and holds the memory that all of them share.
+        let started = Instant::now();
+        while let left @ [_, ..] = &processes_in(&self.place.directory.path().join(&self.data))?[..] {
+            ensure!(started.elapsed() < START, "processes of PostgreSQL are left after {START:?}: {left:?}");
+            left.iter().try_for_each(|id| send(*id, Signal::KILL))?;
+            thread::sleep(LOOK);
+        }
         Ok(())
     }
 
@@ -126,15 +133,7 @@ impl Server {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let postmaster = self.process.id();
-        for id in [vec![postmaster], children(postmaster)?].concat() {
-            let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) else { continue };
-            // One that has ended meanwhile needs no signal.
-            match kill_process(id, signal) {
-                Err(rustix::io::Errno::SRCH) => {}
-                signalled => signalled?,
-            }
-        }
-        Ok(())
+        [vec![postmaster], children(postmaster)?].concat().into_iter().try_for_each(|id| send(id, signal))
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -183,6 +182,22 @@ fn launch(place: &Place, data: &str, address: SocketAddr, settings: &[String]) -
         .stderr(log)
         .spawn()
         .context("postgres could not be started")
+}
+
+/// One that has ended meanwhile needs no signal.
+fn send(id: u32, signal: Signal) -> Result<()> {
+    let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    match kill_process(id, signal) {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        signalled => Ok(signalled?),
+    }
+}
+
+/// The processes that work in a directory.
+fn processes_in(directory: &Path) -> Result<Vec<u32>> {
+    let works_there = |id: &u32| fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|works_in| works_in == directory);
+    let ids = fs::read_dir("/proc")?.filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok());
+    Ok(ids.filter(works_there).collect())
 }
 
 /// The processes that another one has started.

@@ -2,7 +2,7 @@
 //! with a synchronous standby, and who share what they load in a Redis. All of them are real processes that are killed, paused, replaced and parted from each other, and
 //! writers and readers hold the mesh to its promise: a read that starts after an acknowledged write sees it, at either gateway, or
 //! the write's answer said `DEFERRED`. Some writes go past Accord into the service's database: they are seen within what the
-//! contract declares.
+//! contract declares. Others go into a PostgreSQL with an outbox: replicas tell them as soon as that was read.
 //!
 //! `cargo xtask soak` runs it for long, the suites `faults` and `replicas` for some seconds. A seed gives the same faults in the same
 //! order and the same choices of each writer; when they meet is the machine's affair.
@@ -13,6 +13,7 @@ pub(crate) mod latency;
 mod load;
 mod mesh;
 mod outage;
+mod prices;
 mod replicas;
 mod report;
 mod sql;
@@ -29,7 +30,7 @@ pub use self::{
     fault::{Fault, Kind, Schedule, Victim},
     report::Report,
 };
-use self::{load::Load, mesh::Mesh, replicas::LOG_LEASE, sql::SqlWriter};
+use self::{load::Load, mesh::Mesh, prices::Prices, replicas::LOG_LEASE, sql::SqlWriter};
 
 /// What stands behind the gateways.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub enum Shape {
         programs: PathBuf,
         /// The program of Redis.
         redis: PathBuf,
+        /// Rows of that PostgreSQL that plain SQL changes, each with a writer of its own.
+        prices: usize,
     },
 }
 
@@ -87,29 +90,40 @@ impl Soak {
     pub async fn run(&self, note: impl Fn(&str)) -> Result<Report> {
         let mut mesh = Mesh::start(&self.shape, self.lease, self.kept_in.as_deref()).await?;
         let sql = SqlWriter::open(&mesh.products()).await?;
-        let load = Load::new(mesh.gateways(), mesh.token().await?, sql, self.seed, self.products).await?;
+        let token = mesh.token().await?;
+        let prices = mesh.prices(&token, self.seed)?;
+        let load = Load::new(mesh.gateways(), token, sql, self.seed, self.products).await?;
         let begun = Instant::now();
-        let writers = load.start();
-        let faulted = self.disturb(&mut mesh, &load, begun, note).await;
+        let (writers, of_prices) = (load.start(), prices.as_ref().map(|prices| (prices, prices.start())));
+        let faulted = self.disturb(&mut mesh, &load, prices.as_deref(), begun, note).await;
         load.end(writers).await?;
+        if let Some((prices, writers)) = of_prices {
+            prices.end(writers).await?;
+        }
         let faults = faulted?;
         mesh.check()?;
-        Ok(Report::of(self.writes, self.seed, begun, faults, load.judge()))
+        let prices = prices.as_ref().map(|prices| prices.judge());
+        Ok(Report::of(self.writes, self.seed, begun, faults, load.judge(), prices))
     }
 
     async fn disturb(
         &self,
         mesh: &mut Mesh,
         load: &Arc<Load>,
+        prices: Option<&Prices>,
         begun: Instant,
         note: impl Fn(&str),
     ) -> Result<Vec<(Duration, Fault)>> {
         let mut schedule = Schedule::new(self.seed, &self.faults, self.longest_pause);
         let mut faults = Vec::new();
         // Where time runs out before, what was found counts all the same.
-        while begun.elapsed() < self.within && !load.judge().has_violations() {
+        let is_broken =
+            || load.judge().has_violations() || prices.is_some_and(|prices| !prices.judge().violations().is_empty());
+        let has_tried =
+            || load.judge().has_tried(self.writes) && prices.is_none_or(|prices| prices.judge().has_tried());
+        while begun.elapsed() < self.within && !is_broken() {
             let is_long_enough = begun.elapsed() >= self.at_least && faults.len() >= self.faults.len();
-            if is_long_enough && load.judge().has_tried(self.writes) {
+            if is_long_enough && has_tried() {
                 break;
             }
             let (quiet, fault) = schedule.draw();
@@ -118,8 +132,9 @@ impl Soak {
             note(&format!("{:>7.1} s  {:>6} writes  {fault}", at.as_secs_f64(), load.judge().acknowledged()));
             faults.push((at, fault));
             let disturbed = fault.kind.gateway().map(|gateway| load.judge().disturbed(gateway));
+            let troubled = prices.map(|prices| prices.judge().trouble());
             mesh.suffer(fault).await?;
-            drop(disturbed);
+            drop((disturbed, troubled));
         }
         Ok(faults)
     }

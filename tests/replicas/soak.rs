@@ -28,6 +28,7 @@ async fn read_after_acknowledged_write_sees_it_while_the_database_fails_over_and
         shape: Shape::Replicas {
             programs: postgres::installed().context("PostgreSQL is installed")?,
             redis: PathBuf::from(tool("ACCORD_TEST_REDIS")?),
+            prices: 2,
         },
         writes: 20,
         at_least: Duration::ZERO,

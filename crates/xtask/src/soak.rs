@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Products, each with a writer of its own
     #[arg(long, default_value_t = 400)]
     products: usize,
+    /// Rows of the PostgreSQL of the replicas that plain SQL changes, and of which an outbox tells
+    #[arg(long, default_value_t = 16)]
+    prices: usize,
     /// The longest lease, in milliseconds, at most 400: a slow machine needs a long one to come by a near answer
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 200)]
     lease: u64,
@@ -60,12 +63,12 @@ enum Behind {
 }
 
 impl Behind {
-    fn shape(self) -> Result<Shape> {
+    fn shape(self, prices: usize) -> Result<Shape> {
         match self {
             Self::OneCache => Ok(Shape::OneCache),
             Self::Replicas => {
                 let redis = debian("redis-server", "redis-server")?;
-                Ok(Shape::Replicas { programs: postgres::programs()?, redis })
+                Ok(Shape::Replicas { programs: postgres::programs()?, redis, prices })
             }
         }
     }
@@ -84,7 +87,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     binaries::directory()?;
     let within = Duration::from_mins(args.minutes);
     let soak = Soak {
-        shape: args.shape.shape()?,
+        shape: args.shape.shape(args.prices)?,
         writes: args.writes,
         at_least: if args.whole { within } else { Duration::ZERO },
         within,

@@ -1,6 +1,6 @@
 //! The processes of a soak, and what happens to them.
 
-use std::{mem, net::SocketAddr, path::Path, time::Duration};
+use std::{mem, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use toml::toml;
@@ -9,6 +9,7 @@ use super::{
     Fault, Kind, Shape,
     fault::Victim,
     outage::{DRAIN, killed, paused},
+    prices::Prices,
     replicas::Replicas,
 };
 use crate::{EDITOR, Fabric, Part, Server};
@@ -52,8 +53,8 @@ impl Mesh {
                 other.wait_serving().await?;
                 Beside::Gateway(Box::new(other))
             }
-            Shape::Replicas { programs, redis } => {
-                Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs, redis).await?))
+            Shape::Replicas { programs, redis, prices } => {
+                Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs, redis, *prices).await?))
             }
         };
         Ok(Self { beside, fabric })
@@ -70,6 +71,14 @@ impl Mesh {
     /// The token of somebody who may read and write.
     pub(super) async fn token(&self) -> Result<String> {
         self.fabric.token(EDITOR).await
+    }
+
+    /// Who changes and reads prices past Accord, where there are replicas.
+    pub(super) fn prices(&self, token: &str, seed: u64) -> Result<Option<Arc<Prices>>> {
+        match &self.beside {
+            Beside::Gateway(_) => Ok(None),
+            Beside::Replicas(replicas) => replicas.prices(token, seed).map(Some),
+        }
     }
 
     /// The file with the products.

@@ -1,8 +1,8 @@
 //! Three replicas of the cache behind one name, whose invalidation log is in a PostgreSQL with a synchronous standby and whose second
-//! level is a Redis, and two gateways. Each gateway has a way of its own to the replicas, and each replica one to the database: each can be cut, and all
-//! ways to the database lead to whoever is the primary.
+//! level is a Redis, and two gateways. Each gateway has a way of its own to the replicas, and each replica one to the database: each can
+//! be cut, and all ways to the database lead to whoever is the primary. The database has prices as well, of whose changes an outbox tells.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::{task::block_in_place, time::sleep};
@@ -11,8 +11,14 @@ use toml::{Table, toml};
 use super::{
     fault::Victim,
     outage::{DRAIN, killed},
+    prices::{self, Prices},
 };
-use crate::{Fabric, Part, Server, TcpProxy, postgres::Pair, redis::Redis, settings::token_key};
+use crate::{
+    Fabric, Part, Server, TcpProxy,
+    postgres::Pair,
+    redis::Redis,
+    settings::{merge, token_key},
+};
 
 const REPLICAS: usize = 3;
 /// The lease of a replica on the log: it leaves a slow machine time for operations on it.
@@ -25,15 +31,20 @@ pub(super) struct Replicas {
     names: [TcpProxy; 2],
     /// From each replica to the database.
     doors: Vec<TcpProxy>,
+    /// The same from the service whose prices it has.
+    service_door: TcpProxy,
+    prices: usize,
     databases: Pair,
     second_level: Redis,
 }
 
 impl Replicas {
-    pub(super) async fn start(fabric: &mut Fabric, programs: &Path, redis: &Path) -> Result<Self> {
+    pub(super) async fn start(fabric: &mut Fabric, programs: &Path, redis: &Path, prices: usize) -> Result<Self> {
         let mut databases = block_in_place(|| Pair::start(programs))?;
         let second_level = Redis::of(redis).await?;
         let primary = databases.primary().address();
+        prices::install(primary, prices, fabric.directory()).await?;
+        let service_door = TcpProxy::start(vec![primary]).await?;
         let (mut caches, mut doors) = (Vec::new(), Vec::new());
         for number in 0..REPLICAS {
             let door = TcpProxy::start(vec![primary]).await?;
@@ -46,7 +57,14 @@ impl Replicas {
         let behind: Vec<SocketAddr> = caches.iter().map(|cache| cache.listen).collect();
         let (one, its_name) = gateway(fabric, behind.clone()).await?;
         let (other, other_name) = gateway(fabric, behind).await?;
-        Ok(Self { caches, gateways: [one, other], names: [its_name, other_name], doors, databases, second_level })
+        let (gateways, names) = ([one, other], [its_name, other_name]);
+        Ok(Self { caches, gateways, names, doors, service_door, prices, databases, second_level })
+    }
+
+    /// Who changes and reads the prices.
+    pub(super) fn prices(&self, token: &str, seed: u64) -> Result<Arc<Prices>> {
+        let replicas: Vec<_> = self.caches.iter().map(|cache| cache.listen).collect();
+        Prices::new(self.service_door.address(), &replicas, token, seed, self.prices)
     }
 
     pub(super) fn gateways(&self) -> [SocketAddr; 2] {
@@ -109,7 +127,7 @@ impl Replicas {
     pub(super) async fn fail_over(&mut self) -> Result<()> {
         block_in_place(|| self.databases.fail_over())?;
         let primary = self.databases.primary().address();
-        self.doors.iter().for_each(|door| door.move_to(primary));
+        self.doors.iter().chain([&self.service_door]).for_each(|door| door.move_to(primary));
         block_in_place(|| self.databases.stand_by())?;
         self.wait_serving().await
     }
@@ -152,7 +170,7 @@ fn sharing(fabric: &Fabric, database: SocketAddr, second_level: &Redis, number: 
     let (directory, log, records) = (directory.display().to_string(), url.clone(), url);
     let lease = format!("{}s", LOG_LEASE.as_secs());
     let (key, shared) = (token_key(second_level.directory.path())?, second_level.url());
-    Ok(toml! {
+    let mut own = toml! {
         data_dir = directory
         [log]
         url = log
@@ -165,5 +183,7 @@ fn sharing(fabric: &Fabric, database: SocketAddr, second_level: &Redis, number: 
         url = shared
         password = "secret"
         timeout = "500ms"
-    })
+    };
+    merge(&mut own, prices::settings(database));
+    Ok(own)
 }

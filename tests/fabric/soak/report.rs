@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{Fault, judge::Judge};
+use super::{Fault, judge::Judge, prices::PriceJudge};
 
 /// Of a thousand reads at a gateway that is neither killed nor paused, so many are answered, whatever happens to caches, database
 /// and log: a declared read goes past a cache that does not answer, to its service.
@@ -27,8 +27,17 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn of(wanted: u64, seed: u64, begun: Instant, faults: Vec<(Duration, Fault)>, judge: &Judge) -> Self {
-        let (violations, told) = judge.violations();
+    pub(super) fn of(
+        wanted: u64,
+        seed: u64,
+        begun: Instant,
+        faults: Vec<(Duration, Fault)>,
+        judge: &Judge,
+        prices: Option<&PriceJudge>,
+    ) -> Self {
+        let ((violations, told), of_prices) =
+            (judge.violations(), prices.map(PriceJudge::violations).unwrap_or_default());
+        let violations = violations + of_prices.len() as u64;
         let mut lines = vec![format!("writes        {}", judge.writes)];
         lines.extend(judge.reads.iter().enumerate().map(|(at, reads)| format!("reads at {}    {reads}", at + 1)));
         let availability = judge.availability();
@@ -38,14 +47,15 @@ impl Report {
         lines.push(format!("read latency  p50 {median:.1} ms, p99 {high:.1} ms"));
         let longest = judge.longest_deferred().as_millis();
         lines.push(format!("deferred      not seen for {longest} ms at the longest"));
+        lines.extend(prices.map(|prices| format!("prices        {prices}")));
         lines.extend(judge.failures().iter().map(|(cause, count)| format!("not answered  {count:>6} {cause}")));
         lines.push(format!("violations    {violations}"));
-        lines.extend(told);
+        lines.extend(told.into_iter().chain(of_prices));
         Self {
             seed,
             took: begun.elapsed(),
             faults,
-            has_tried: judge.has_tried(wanted),
+            has_tried: judge.has_tried(wanted) && prices.is_none_or(PriceJudge::has_tried),
             availability,
             violations,
             text: lines.join("\n"),
@@ -65,7 +75,7 @@ impl Report {
     pub fn verdict(&self) -> Result<()> {
         ensure!(self.violations == 0, "the promise was broken {} times\n{self}", self.violations);
         ensure!(!self.faults.is_empty(), "no process was paused or killed\n{self}");
-        let why = "the promise was hardly tried in this time: too few writes were acknowledged, or met a lease of the other gateway";
+        let why = "the promise was hardly tried in this time: too few writes were acknowledged, met a lease of the other gateway, or were told by an outbox";
         ensure!(self.has_tried, "{why}\n{self}");
         ensure!(self.availability >= AVAILABILITY, "too few reads were answered\n{self}");
         Ok(())
@@ -105,7 +115,7 @@ mod tests {
         (0..1_000).for_each(|at| reads.count(at >= unanswered, reads.disturbances()));
         let mut schedule = Schedule::new(1, &Kind::PROCESSES, Duration::from_secs(1));
         let faults = (0..faults).map(|_| (Duration::ZERO, schedule.draw().1)).collect();
-        Report::of(100, 1, Instant::now(), faults, &judge).verdict()
+        Report::of(100, 1, Instant::now(), faults, &judge, None).verdict()
     }
 
     #[test]
