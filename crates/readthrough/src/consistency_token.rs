@@ -97,8 +97,8 @@ impl ConsistencyToken {
     }
 
     /// The token of a write of keys: at its own process what began after it is late enough, and at others what has read its number.
-    pub(crate) fn of_keys(log: u128, number: Option<u64>, (process, from): (u64, u64)) -> Self {
-        Self { log, number: number.unwrap_or(UNKNOWN), process, from, ..Self::default() }
+    pub(crate) fn of_keys((log, number): (u128, u64), (process, from): (u64, u64)) -> Self {
+        Self { log, number, process, from, ..Self::default() }
     }
 
     fn encode(&self, into: &mut Vec<u8>) {

@@ -117,11 +117,11 @@ fn token_of_this_log_is_judged_unless_it_is_of_another_processs_load_of_the_key(
     let is_unjudged = |token| HERE.require(&[token], MILK).is_unjudged;
     let elsewhere = ConsistencyToken { process: 4, ..token() };
     let judged = [token(), ConsistencyToken::of_write(1, 4), ConsistencyToken { key: BREAD, ..elsewhere }];
-    let own = ConsistencyToken::of_keys(1, None, (3, 90));
+    let own = ConsistencyToken::of_keys((1, UNKNOWN), (3, 90));
     for token in judged.into_iter().chain([own]) {
         assert!(!is_unjudged(Opened::Known(token)), "{token:?}");
     }
-    let unknown = ConsistencyToken::of_keys(1, None, (4, 90));
+    let unknown = ConsistencyToken::of_keys((1, UNKNOWN), (4, 90));
     for token in [elsewhere, ConsistencyToken { log: 2, ..token() }, unknown] {
         assert!(is_unjudged(Opened::Known(token)), "{token:?}");
     }

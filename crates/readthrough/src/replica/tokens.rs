@@ -27,11 +27,12 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         !tokens.is_empty() && self.standing(false).is_behind(tokens)
     }
 
-    /// The token of a write of keys that took this serial number when it began. `number`: what the log gave its change, where
-    /// replicas share one.
-    pub fn written(&self, number: Option<u64>, serial: u64) -> ConsistencyToken {
+    /// The token of a write of keys that took this serial number when it began. `appended`: the incarnation of the log that took its
+    /// change, and the number that it gave, where replicas share one. It may be another log than the one that this replica has read.
+    pub fn written(&self, appended: Option<(u128, u64)>, serial: u64) -> ConsistencyToken {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        ConsistencyToken::of_keys(state.incarnation().unwrap_or_default(), number, (state.process(), serial))
+        let (log, number) = appended.unwrap_or_else(|| (state.incarnation().unwrap_or_default(), UNKNOWN));
+        ConsistencyToken::of_keys((log, number), (state.process(), serial))
     }
 
     /// The serial number of whatever begins from now on.

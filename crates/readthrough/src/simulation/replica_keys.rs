@@ -121,7 +121,7 @@ impl CacheProcess {
         let of_log = appended.number.expect("a number of the log");
         self.replica().tell(index, number);
         let serial = if serial == 0 { replica.next_serial() } else { serial };
-        mesh.keys.lock().unwrap().told(key, number, replica.written(Some(of_log), serial));
+        mesh.keys.lock().unwrap().told(key, number, replica.written(Some((appended.incarnation, of_log)), serial));
         loop {
             self.process.poll().await?;
             match replica.acknowledgement(appended.incarnation, of_log) {

@@ -104,7 +104,8 @@ impl SecondLevel for ModelledSecondLevel {
             self.process.spawn(async move {
                 // It grows older on its way.
                 after(&world, began, late).await;
-                let value = SharedValue { age: value.age + late.div_f64(HOLDER_SHARE), ..value };
+                let on_its_way = world.now().since(began).div_f64(HOLDER_SHARE);
+                let value = SharedValue { age: value.age + on_its_way, ..value };
                 server.write(key, value);
             });
         }

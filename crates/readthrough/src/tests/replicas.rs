@@ -54,3 +54,35 @@ fn number_that_a_replica_skipped_is_not_acknowledged_before_its_first_lease_time
         assert_eq!(replica.acknowledgement(1, 3), Acknowledgement::Done);
     }
 }
+
+/// A log in whose place another one comes, which takes an append and is not reached any more.
+#[derive(Clone, Default)]
+struct Replaced(Arc<AtomicBool>);
+
+impl InvalidationLog for Replaced {
+    async fn append(&self, _: &[Invalidation]) -> Result<Appended, LogError> {
+        self.0.store(true, Ordering::SeqCst);
+        let noted = Noted { continuity: Continuity::InOrder, is_settled: true, round: 0 };
+        Ok(Appended { incarnation: 2, noted: vec![(noted, Some(1))], head: 1, members: Vec::new() })
+    }
+
+    async fn verify(&self, _: &Verification) -> Result<Verified, LogError> {
+        if self.0.load(Ordering::SeqCst) {
+            return Err(LogError("it is not reached".to_owned()));
+        }
+        let (records, members) = (Vec::new(), Vec::new());
+        Ok(Verified { incarnation: 1, oldest: 14, head: 13, head_mark: 0, has_seen: true, records, members })
+    }
+}
+
+#[tokio::test]
+async fn token_of_write_that_another_log_took_is_not_judged_by_the_number_of_the_one_before() {
+    let (engine, _, _) = subject();
+    let replica = Replica::sharing(engine, Replaced::default(), 1, LEASE);
+    replica.verify().await.unwrap();
+    let change = NamespaceChange::new("carts", "north", Change::PrefixInvalidated("".into()));
+    let told = replica.invalidate(Invalidation::of_namespace(change)).await.unwrap();
+    let token = replica.written(told.number.map(|number| (told.incarnation, number)), 1);
+    let required = replica.require(&[Opened::Known(token)], &of("a").key, true);
+    assert!(required.is_unjudged, "number 1 of log 2, where log 1 was read up to 13: {required:?}");
+}

@@ -92,7 +92,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> WriteTokens<L, O, S, W> 
     /// Of a write that took this serial number when it began.
     pub(super) fn issue(&self, told: Told, serial: u64) -> Vec<u8> {
         let scope = TokenScope { namespace: &self.namespace, tenant: &self.tenant };
-        self.tokens.seal(&self.replica.written(told.number, serial), scope).into()
+        self.tokens.seal(&self.replica.written(told.appended, serial), scope).into()
     }
 }
 

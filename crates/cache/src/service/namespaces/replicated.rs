@@ -21,15 +21,15 @@ pub(super) struct Until {
 /// What is known of a change when its write is acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
-    /// Its number of the log, where replicas share one.
-    pub number: Option<u64>,
+    /// The incarnation of the log that took it, and the number that it gave, where replicas share one.
+    pub appended: Option<(u128, u64)>,
     /// Other replicas were not waited for.
     pub is_local: bool,
 }
 
 impl Told {
     /// There are no others.
-    pub(super) const ALONE: Self = Self { number: None, is_local: false };
+    pub(super) const ALONE: Self = Self { appended: None, is_local: false };
 
     pub(super) fn acknowledgement(self) -> i32 {
         let all = Acknowledgement::AllReplicas;
@@ -104,7 +104,8 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replicated<L, O, S, W> {
         }
         let change = Invalidation::of_namespace(NamespaceChange::new(namespace.name(), tenant, change));
         let appended = self.replica.invalidate(change).await.map_err(|error| refused(&error))?;
-        let told = Told { number: appended.number, is_local: until.is_local };
+        let position = appended.number.map(|number| (appended.incarnation, number));
+        let told = Told { appended: position, is_local: until.is_local };
         let Some(number) = appended.number.filter(|_| !until.is_local) else { return Ok(told) };
         let confirmed = acknowledged(&self.replica, appended.incarnation, number);
         let in_time = tokio::time::timeout(until.deadline.remaining(), confirmed).await;
