@@ -167,6 +167,7 @@ mod tests {
             "checker.share = 0",
             "outbox[].notify = true",
             "outbox[].table[].tags = []",
+            "discovery.dns.servers = []",
             "upstream[].slow_start = \"0s\"",
             "upstream[].outlier_detection.failure_percentage = 0",
             "upstream[].outlier_detection.max_ejection_percent = 0",

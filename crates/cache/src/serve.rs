@@ -129,7 +129,7 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     let stores = Stores::open(&config).await.context("the records can't be opened; check `records.url`")?;
     check_queries(&config).await?;
     check_outboxes(&config).await?;
-    let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
+    let mesh = MeshClient::join_by(&config.auth, &config.discovery.dns, shutdown.clone())?;
     health.follow_dependency("auth", mesh.readiness());
     tokio::spawn(sweep(stores.idempotency.clone(), config.records.sweep_interval));
     let upstreams = Upstreams::new(&config.upstream, &config.discovery)?;

@@ -8,7 +8,7 @@ use crate::{
     call::Gateway,
     call_samples::CallSamples,
     concurrency_limit::ConcurrencyLimit,
-    config::{CacheConfig, Config},
+    config::Config,
     console::{ConsoleServer, WithConsole},
     explain::Explain,
     forgery_limit::ForgeryLimiter,
@@ -46,7 +46,7 @@ use accord_runtime::{
     telemetry::{self, Telemetry},
     workers::Workers,
 };
-use accord_upstream::{Client, Upstream};
+use accord_upstream::{Client, DnsConfig, Upstream, UpstreamConfig};
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -162,8 +162,9 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     let sources = Sources::gather(config, &upstreams).await?;
     let tables = Tables::open(&Arc::new(config.clone()), sources, &upstreams)?;
     table::follow(&tables, shutdown);
-    let mesh = MeshClient::join(&config.auth, mesh_shutdown.clone())?;
-    let cache = |kind| cache(&config.cache, kind, config.limits.max_in_flight);
+    let dns = &config.discovery.dns;
+    let mesh = MeshClient::join_by(&config.auth, dns, mesh_shutdown.clone())?;
+    let cache = |kind| cache(config.cache.upstream(kind, config.limits.max_in_flight), dns);
     let (reads, invalidations, records) = (cache("cache")?, cache("cache.invalidation")?, cache("cache.idempotency")?);
     let caches = [&reads, &invalidations, &records].into_iter().flatten().cloned().collect();
     if let Some(reads) = &reads {
@@ -198,9 +199,8 @@ const SHARED: &str = "rate limits can't be shared as the section `shared_limits`
 const CACHE: &str = "the cache can't be called as the section `cache` says";
 
 /// The cache, for one kind of calls.
-fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Result<Option<Arc<Upstream>>> {
-    let Some(config) = config.upstream(kind, max_in_flight) else { return Ok(None) };
-    Upstream::new(&config).map(Some).context(CACHE)
+fn cache(config: Option<UpstreamConfig>, dns: &DnsConfig) -> anyhow::Result<Option<Arc<Upstream>>> {
+    config.map(|config| Upstream::resolved_by(&config, dns)).transpose().context(CACHE)
 }
 
 /// The admin port: metrics, health, and what the contract says.

@@ -14,7 +14,7 @@ use accord_token::{
     InvalidTokenReason, Refusal, Type, Verified,
     verify::{self, Expected},
 };
-use accord_upstream::{Client, ConfigError, Upstream, UpstreamConfig};
+use accord_upstream::{Client, ConfigError, DnsConfig, Upstream, UpstreamConfig};
 use tokio::{sync::watch, time::sleep};
 use tonic::metadata::AsciiMetadataValue;
 
@@ -88,8 +88,13 @@ pub enum JoinError {
 impl MeshClient {
     /// Starts to log in and to follow revocations, in the background, until shutdown. Never waits for auth.
     pub fn join(config: &MeshConfig, shutdown: Shutdown) -> Result<MeshClient, JoinError> {
+        Self::join_by(config, &DnsConfig::default(), shutdown)
+    }
+
+    /// The same, with auth's name resolved by these name servers.
+    pub fn join_by(config: &MeshConfig, dns: &DnsConfig, shutdown: Shutdown) -> Result<MeshClient, JoinError> {
         let secret = config.followed_identity()?;
-        let auth = Client::new(Upstream::new(&config.upstream())?);
+        let auth = Client::new(Upstream::resolved_by(&config.upstream(), dns)?);
         let latest = Arc::new(LatestSnapshot::none());
         let login = Arc::new(Login::new(auth.clone(), config, secret));
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));

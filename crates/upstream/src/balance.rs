@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::adaptive_limit::{AdaptiveLimit, Timing, Waiting};
 use crate::bulkhead::{Admission, Bulkhead};
 use crate::call::Call;
-use crate::config::{ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
+use crate::config::{ConfigError, DiscoveryConfig, DnsConfig, OutlierConfig, UpstreamConfig};
 use crate::connect_error::{ConnectCause, ConnectError};
 use crate::connection::Settings;
 use crate::discovery::{Addresses, Discovered, Discovery, Dns, Fixed, Kubernetes};
@@ -82,7 +82,12 @@ impl Upstream {
     /// The upstream that a configuration describes, in no zone. Connects to nothing yet, but needs a tokio runtime, in which it
     /// follows its endpoints.
     pub fn new(config: &UpstreamConfig) -> Result<Arc<Self>, ConfigError> {
-        Self::found_by(config, &DiscoveryConfig::default(), None)
+        Self::resolved_by(config, &DnsConfig::default())
+    }
+
+    /// The same, with its names resolved by these name servers.
+    pub fn resolved_by(config: &UpstreamConfig, dns: &DnsConfig) -> Result<Arc<Self>, ConfigError> {
+        Self::found_by(config, &DiscoveryConfig { dns: dns.clone(), ..DiscoveryConfig::default() }, None)
     }
 
     /// An upstream whose endpoints are where its parts say, in the place of one before.
@@ -287,8 +292,9 @@ fn size(config: &UpstreamConfig) -> Size {
 }
 
 /// One discovery for what the configuration lists, and one for each name. Those of names that were followed before go on.
-fn discoveries(urls: Vec<Arc<Url>>, kubernetes: &KubernetesConfig, before: Option<&Upstream>) -> Discoveries {
-    let known = before.filter(|before| before.discovery.kubernetes == *kubernetes);
+fn discoveries(urls: Vec<Arc<Url>>, config: &DiscoveryConfig, before: Option<&Upstream>) -> Discoveries {
+    let DiscoveryConfig { dns, kubernetes, .. } = config;
+    let known = before.filter(|before| before.discovery.kubernetes == *kubernetes && before.discovery.dns == *dns);
     let known = |url: &Url| {
         let followed = known?.discoveries.iter().find(|(text, _)| *text == url.text)?;
         Some(Arc::clone(&followed.1))
@@ -302,7 +308,7 @@ fn discoveries(urls: Vec<Arc<Url>>, kubernetes: &KubernetesConfig, before: Optio
                 listed.push(Discovered::at(*socket, &url));
                 continue;
             }
-            Host::Name(..) | Host::Service(_) => known(&url).unwrap_or_else(|| Arc::new(Dns::new(url))),
+            Host::Name(..) | Host::Service(_) => known(&url).unwrap_or_else(|| Arc::new(Dns::new(url, dns))),
             Host::Kubernetes(service) => known(&url)
                 .unwrap_or_else(|| Arc::new(Kubernetes::new(Arc::clone(&url), service.clone(), kubernetes.clone()))),
         };

@@ -23,7 +23,7 @@ use crate::url::{self, Host, Url};
 pub use self::version::VersionConfig;
 pub use crate::url::{deserialize as url, list as urls};
 pub use adaptive::AdaptiveConfig;
-pub use discovery::{DiscoveryConfig, KubernetesConfig};
+pub use discovery::{DiscoveryConfig, DnsConfig, KubernetesConfig};
 pub use outlier::OutlierConfig;
 
 /// The most characters of an upstream's name: those of a DNS label.

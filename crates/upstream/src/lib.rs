@@ -60,7 +60,8 @@ pub use budget::Budget;
 pub use call::{Answer, Call, Caller, Outcome, PREVIOUS_ATTEMPTS, PUSHBACK, Retries};
 pub use client::{Client, StubBody};
 pub use config::{
-    AdaptiveConfig, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig, VersionConfig,
+    AdaptiveConfig, ConfigError, DiscoveryConfig, DnsConfig, KubernetesConfig, OutlierConfig, UpstreamConfig,
+    VersionConfig,
 };
 pub use connect_error::{ConnectCause, ConnectError};
 pub use connection::STREAM_WINDOW;

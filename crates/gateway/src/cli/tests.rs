@@ -229,7 +229,7 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         "explain.enabled = true",
         "console.enabled = true",
     ];
-    let others = [&shown[..], &["cache.replicas = []"], &upstream, &["contract.overlays = []"]].concat();
+    let others = [&shown[..], &["cache.replicas = []", "discovery.dns.servers = []"], &upstream, &["contract.overlays = []"]].concat();
     let expected = [&listeners[..], &["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
     assert_eq!(accepted, expected);
 }

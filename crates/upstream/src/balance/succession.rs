@@ -51,7 +51,7 @@ impl Upstream {
         let trust = trust.map(|trust| known.unwrap_or(trust));
         let versions = Versions::new(config, discovery, before)?;
         let before = before.map(Arc::as_ref);
-        let discoveries = discoveries(urls, &discovery.kubernetes, before);
+        let discoveries = discoveries(urls, discovery, before);
         Ok(Self::discovered_by(config, discovery, Parts { trust, discoveries, versions }, before))
     }
 

@@ -19,6 +19,7 @@ use tonic_health::server::HealthReporter;
 use super::*;
 use crate::body::ResponseBody;
 use crate::client::Client;
+use crate::config::KubernetesConfig;
 use crate::connect_error::ConnectCause;
 use crate::exchange;
 use crate::metrics::EjectionCause;

@@ -1,5 +1,6 @@
 //! The section `[discovery]`: where this process is, and whom it asks about endpoints.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use accord_runtime::config::Invalid;
@@ -14,9 +15,23 @@ pub struct DiscoveryConfig {
     /// The zone that this process runs in, as `EndpointSlices` name zones: endpoints there are preferred for as long as they can
     /// take its calls. Default: `""`, no zone, and none is preferred.
     pub zone: String,
+    /// The name servers, for URLs whose host is a name.
+    pub dns: DnsConfig,
     /// The API server of Kubernetes, for URLs such as `http+k8s://catalog.shop:9000`.
     pub kubernetes: KubernetesConfig,
 }
+
+/// The name servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// Addresses of name servers, `IP:PORT`, which are asked instead of those in `/etc/resolv.conf`, up to 8; its search domains and
+    /// options apply all the same, and so does the hosts file. Default: none, those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// More name servers than anybody has for one purpose: each is one more that a resolution may wait for.
+const MOST_SERVERS: usize = 8;
 
 /// The API server of Kubernetes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,10 +65,16 @@ impl Default for KubernetesConfig {
 impl DiscoveryConfig {
     /// What contradicts itself. Whether the API server is there shows only when it is asked.
     pub fn contradictions(&self) -> Vec<Invalid> {
+        let count = self.dns.servers.len();
+        let too_many = || {
+            let problem = format!("{count} name servers are more than anybody can wait for");
+            Invalid::new("discovery.dns.servers", problem, format!("name up to {MOST_SERVERS}"))
+        };
+        let too_many = (count > MOST_SERVERS).then(too_many);
         let problem = format!("{:?} is no URL of an API server", self.kubernetes.url);
         let remedy = "write it like https://kubernetes.default.svc or http://127.0.0.1:8001";
         let invalid = || Invalid::new("kubernetes.url", problem, remedy).under("discovery");
-        self.kubernetes.parsed().is_none().then(invalid).into_iter().collect()
+        self.kubernetes.parsed().is_none().then(invalid).into_iter().chain(too_many).collect()
     }
 }
 
@@ -78,6 +99,14 @@ mod tests {
             let found = DiscoveryConfig { kubernetes, ..DiscoveryConfig::default() }.contradictions();
             assert!(found.first().is_some_and(|invalid| invalid.key == "discovery.kubernetes.url"), "{url}");
         }
+    }
+
+    #[test]
+    fn more_name_servers_than_can_be_waited_for_are_refused() {
+        let servers = |count| vec![SocketAddr::from(([127, 0, 0, 1], 53)); count];
+        let with = |count| DiscoveryConfig { dns: DnsConfig { servers: servers(count) }, ..DiscoveryConfig::default() };
+        assert_eq!(with(MOST_SERVERS).contradictions(), []);
+        assert_eq!(with(MOST_SERVERS + 1).contradictions()[0].key, "discovery.dns.servers");
     }
 
     #[test]

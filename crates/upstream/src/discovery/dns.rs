@@ -2,10 +2,9 @@
 
 mod resolve;
 #[cfg(test)]
-mod server;
-#[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::updates::Updates;
 use super::{Addresses, Discovered, Discovery};
+use crate::config::DnsConfig;
 use crate::connect_error::ConnectCause;
 use crate::url::Url;
 use resolve::{Failure, MAX_ADDRESSES, Resolution};
@@ -49,7 +49,8 @@ const RESOLUTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// | `http+srv://_grpc._tcp.catalog` | SRV, then A and AAAA of its targets | each address of each target, with the target's port |
 ///
 /// `https` works the same way. A name in the hosts file is not asked for in DNS. For others the name servers, search domains
-/// and `ndots` of `/etc/resolv.conf` apply; both files are read at each resolution. Where the configuration of name servers
+/// and `ndots` of `/etc/resolv.conf` apply, or the name servers of `discovery.dns.servers` with those search domains; both files
+/// are read at each resolution. Where the configuration of name servers
 /// can't be read, addresses come from the system's `getaddrinfo`, every 5 s, and SRV records are not available.
 ///
 /// **Which endpoints.** One family may fail or be empty while the other answers. Of SRV records (RFC 2782) the targets of the
@@ -78,12 +79,12 @@ pub(crate) struct Dns {
 }
 
 impl Dns {
-    /// Starts to resolve the host of a URL, on the runtime that this is called in.
-    pub(crate) fn new(url: Arc<Url>) -> Self {
-        let host = Arc::new(url.host.clone());
+    /// Starts to resolve the host of a URL by the configured name servers, on the runtime that this is called in.
+    pub(crate) fn new(url: Arc<Url>, config: &DnsConfig) -> Self {
+        let (host, servers) = (Arc::new(url.host.clone()), Arc::<[SocketAddr]>::from(&*config.servers));
         Self::start(url, move || {
-            let host = Arc::clone(&host);
-            async move { resolve::by_system(&host).await }
+            let (host, servers) = (Arc::clone(&host), Arc::clone(&servers));
+            async move { resolve::by_servers(&host, &servers).await }
         })
     }
 

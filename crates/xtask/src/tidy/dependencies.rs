@@ -20,7 +20,17 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("accord-runtime", &["accord-api", "accord-test-log"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
     ("accord-redis", &["accord-runtime"]),
-    ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-kubernetes", "accord-test-log", "accord-wire"]),
+    (
+        "accord-upstream",
+        &[
+            "accord-api",
+            "accord-runtime",
+            "accord-test-dns",
+            "accord-test-kubernetes",
+            "accord-test-log",
+            "accord-wire",
+        ],
+    ),
     (
         "accord-gateway",
         &[

@@ -9,7 +9,9 @@ use std::sync::Once;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
@@ -60,9 +62,9 @@ pub(super) enum Failure {
     Timeout,
 }
 
-/// Resolves a host as the system is configured at this moment.
-pub(super) async fn by_system(host: &Host) -> Result<Resolution, Failure> {
-    resolve(Names::system(), host).await
+/// Resolves a host as the system is configured at this moment; where name servers are given, these are asked instead of its own.
+pub(super) async fn by_servers(host: &Host, servers: &[SocketAddr]) -> Result<Resolution, Failure> {
+    resolve(if servers.is_empty() { Names::system() } else { Names::of(servers) }, host).await
 }
 
 async fn resolve(names: Result<Names, NetError>, host: &Host) -> Result<Resolution, Failure> {
@@ -108,6 +110,21 @@ impl Names {
             // The domain of the machine's own name counts only where no search list is configured, see resolv.conf(5).
             config.domain = None;
         }
+        Self::new(config, options, Hosts::from_system().unwrap_or_default())
+    }
+
+    /// By these name servers. A machine without any of its own has no search domains either.
+    fn of(servers: &[SocketAddr]) -> Result<Self, NetError> {
+        let (system, options) = system_conf::read_system_conf().unwrap_or_default();
+        let servers = servers.iter().map(|server| {
+            // What does not fit into a datagram is asked for again by TCP.
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+            NameServerConfig::new(server.ip(), true, connections.into())
+        });
+        let config = ResolverConfig::from_parts(None, system.search().to_vec(), servers.collect());
         Self::new(config, options, Hosts::from_system().unwrap_or_default())
     }
 

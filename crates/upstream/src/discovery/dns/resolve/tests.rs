@@ -1,9 +1,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use accord_test_dns::{Server, fqdn};
 use hickory_resolver::proto::op::ResponseCode;
 
-use super::super::server::{Server, fqdn};
 use super::*;
 use crate::discovery::{Discovery, Dns};
 use crate::url::Url;
@@ -29,6 +29,14 @@ fn service(name: &str) -> Host {
 
 fn sockets(sockets: &[&str]) -> Vec<SocketAddr> {
     sockets.iter().map(|socket| socket.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn name_is_asked_of_the_servers_that_are_given_and_not_of_the_systems() {
+    let server = Server::start().await;
+    server.addresses("catalog.test", 30, &["10.0.0.1"]);
+    let answer = by_servers(&name("catalog.test"), &[server.socket()]).await.unwrap();
+    assert_eq!(answer.sockets, sockets(&["10.0.0.1:9000"]));
 }
 
 #[tokio::test]
@@ -200,7 +208,7 @@ async fn service_without_a_configuration_of_name_servers_is_a_failure() {
 
 #[tokio::test]
 async fn localhost_is_found_as_the_system_is_configured() {
-    let answer = by_system(&name("localhost")).await.unwrap();
+    let answer = by_servers(&name("localhost"), &[]).await.unwrap();
     assert!(answer.sockets.iter().all(|socket| socket.ip().is_loopback() && socket.port() == 9000), "{answer:?}");
 }
 

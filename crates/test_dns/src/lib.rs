@@ -1,4 +1,8 @@
 //! A name server on loopback UDP whose records tests change while it runs.
+//!
+//! It is for tests alone, which fail where it panics.
+
+#![expect(clippy::missing_panics_doc, reason = "a test that misuses it fails where it does")]
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +17,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Answers from its records; a name without any does not exist.
-pub(super) struct Server {
+#[derive(Debug)]
+pub struct Server {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     errors: watch::Receiver<usize>,
@@ -22,6 +27,7 @@ pub(super) struct Server {
 
 type Zone = HashMap<(Name, RecordType), Reply>;
 
+#[derive(Debug)]
 enum Reply {
     Records(Vec<Record>),
     Code(ResponseCode),
@@ -29,7 +35,8 @@ enum Reply {
 }
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    /// Starts one without records, on a free port.
+    pub async fn start() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let zone = Arc::default();
@@ -39,51 +46,56 @@ impl Server {
         Self { address, zone, errors, _task: task }
     }
 
+    /// Where it is asked.
+    pub fn socket(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The configuration that has this server alone.
-    pub(super) fn config(&self) -> ResolverConfig {
+    pub fn config(&self) -> ResolverConfig {
         let mut connection = ConnectionConfig::udp();
         connection.port = self.address.port();
         ResolverConfig::from_name_servers(vec![NameServerConfig::new(self.address.ip(), true, vec![connection])])
     }
 
     /// Sets the addresses of a name; the records of the other family stay.
-    pub(super) fn addresses(&self, name: &str, ttl: u32, addresses: &[&str]) {
+    pub fn addresses(&self, name: &str, ttl: u32, addresses: &[&str]) {
         let data: Vec<RData> =
             addresses.iter().map(|address| address.parse::<std::net::IpAddr>().unwrap().into()).collect();
         self.records(name, data[0].record_type(), ttl, data);
     }
 
     /// Sets the SRV records of a name: priority, port, target.
-    pub(super) fn services(&self, name: &str, ttl: u32, services: &[(u16, u16, &str)]) {
+    pub fn services(&self, name: &str, ttl: u32, services: &[(u16, u16, &str)]) {
         let data =
             services.iter().map(|(priority, port, target)| RData::SRV(SRV::new(*priority, 1, *port, fqdn(target))));
         self.records(name, RecordType::SRV, ttl, data.collect());
     }
 
     /// Makes a name an alias of one with an IPv4 address.
-    pub(super) fn alias(&self, name: &str, ttl: u32, target: &str, target_ttl: u32, address: Ipv4Addr) {
+    pub fn alias(&self, name: &str, ttl: u32, target: &str, target_ttl: u32, address: Ipv4Addr) {
         let alias = Record::from_rdata(fqdn(name), ttl, RData::CNAME(CNAME(fqdn(target))));
         let record = Record::from_rdata(fqdn(target), target_ttl, RData::A(address.into()));
         self.set(name, RecordType::A, Reply::Records(vec![alias, record]));
     }
 
     /// Answers a question with an error.
-    pub(super) fn fail(&self, name: &str, record_type: RecordType, code: ResponseCode) {
+    pub fn fail(&self, name: &str, record_type: RecordType, code: ResponseCode) {
         self.set(name, record_type, Reply::Code(code));
     }
 
     /// Leaves a question without an answer.
-    pub(super) fn ignore(&self, name: &str, record_type: RecordType) {
+    pub fn ignore(&self, name: &str, record_type: RecordType) {
         self.set(name, record_type, Reply::Silence);
     }
 
     /// Makes a name exist no more.
-    pub(super) fn forget(&self, name: &str) {
+    pub fn forget(&self, name: &str) {
         self.zone.lock().unwrap().retain(|(known, _), _| *known != fqdn(name));
     }
 
     /// Waits until so many more questions got an error for an answer.
-    pub(super) async fn errors(&self, count: usize) {
+    pub async fn errors(&self, count: usize) {
         let mut errors = self.errors.clone();
         let enough = *errors.borrow() + count;
         errors.wait_for(|seen| *seen >= enough).await.unwrap();
@@ -99,7 +111,8 @@ impl Server {
     }
 }
 
-pub(super) fn fqdn(name: &str) -> Name {
+/// A name with all of its labels.
+pub fn fqdn(name: &str) -> Name {
     let mut name = Name::from_ascii(name).unwrap();
     name.set_fqdn(true);
     name
