@@ -1,6 +1,10 @@
 //! The port for those who operate the process: metrics, liveness, readiness, and gRPC health and reflection.
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use http::{
+    HeaderMap,
+    header::{ACCEPT, CONTENT_TYPE, VARY},
+};
 use opentelemetry::KeyValue;
 use tonic::service::Routes;
 use tower::Layer;
@@ -50,8 +54,10 @@ fn count_dependencies(health: Health) {
         .build();
 }
 
-async fn metrics(State(telemetry): State<Telemetry>) -> ([(http::HeaderName, &'static str); 1], String) {
-    ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry.prometheus())
+async fn metrics(State(telemetry): State<Telemetry>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (kind, text) = telemetry.scraped(accept);
+    ([(CONTENT_TYPE, kind), (VARY, "accept")], text)
 }
 
 async fn ready(State(health): State<Health>) -> (StatusCode, String) {

@@ -7,13 +7,18 @@ use std::sync::{Arc, OnceLock};
 use opentelemetry::{
     KeyValue,
     metrics::{BoundHistogram, BoundUpDownCounter, Histogram, Meter},
+    trace::SpanContext,
 };
 use tonic::Code;
 
-use crate::fault::code_name;
+use crate::{fault::code_name, telemetry::exemplars::Exemplars};
 
 /// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
 pub const OTHER: &str = "_OTHER";
+
+/// The name of the duration of calls, and as Prometheus has it.
+const DURATION: &str = "rpc.server.call.duration";
+const DURATION_SHOWN: &str = "rpc_server_call_duration_seconds";
 
 /// The status codes of gRPC.
 const CODES: usize = 17;
@@ -34,7 +39,14 @@ pub struct MethodSeries {
 #[derive(Debug)]
 struct Durations {
     origin: Origin,
-    by_code: [OnceLock<BoundHistogram<f64>>; CODES],
+    by_code: [OnceLock<Series>; CODES],
+}
+
+/// One series, and of sampled calls those that its buckets show.
+#[derive(Debug)]
+struct Series {
+    histogram: BoundHistogram<f64>,
+    exemplars: OnceLock<Arc<Exemplars>>,
 }
 
 impl MethodSeries {
@@ -70,7 +82,7 @@ impl CallMetrics {
     /// The instruments of a listener, which has a name where a process has several for the same methods.
     pub(crate) fn new(meter: &Meter, listener: Option<&'static str>) -> Self {
         let duration = meter
-            .f64_histogram("rpc.server.call.duration")
+            .f64_histogram(DURATION)
             .with_description("Time from a call's first header to its last byte")
             .with_unit("s")
             .build();
@@ -98,7 +110,8 @@ impl CallMetrics {
         self.active.add(1);
     }
 
-    /// A call is over, after so many seconds: in a protocol, and by a version of its upstream where there are several.
+    /// A call is over, after so many seconds: in a protocol, and by a version of its upstream where there are several. Of one that is
+    /// sampled, its span.
     pub(crate) fn ended(
         &self,
         method: &MethodSeries,
@@ -106,15 +119,19 @@ impl CallMetrics {
         version: Option<&Arc<str>>,
         code: Code,
         seconds: f64,
+        sampled: Option<&SpanContext>,
     ) {
         self.active.add(-1);
         // Series of versions are looked up: few methods have several, and none for long.
         let durations = if version.is_some() { None } else { method.durations((self.listener, protocol)) };
         let bound = durations.and_then(|durations| durations.by_code.get(code as usize));
         let labels = || self.labels(method, protocol, version, code);
-        match bound {
-            Some(bound) => bound.get_or_init(|| self.duration.bind(&labels())).record(seconds),
-            None => self.duration.record(seconds, &labels()),
+        let Some(bound) = bound else { return self.duration.record(seconds, &labels()) };
+        let begin = || Series { histogram: self.duration.bind(&labels()), exemplars: OnceLock::new() };
+        let Series { histogram, exemplars } = bound.get_or_init(begin);
+        histogram.record(seconds);
+        if let Some(context) = sampled {
+            exemplars.get_or_init(|| Exemplars::of(DURATION_SHOWN, &labels())).record(context, seconds);
         }
     }
 

@@ -161,7 +161,8 @@ impl Drop for Observation {
         let method = record.method().unwrap_or(metrics.other());
         self.tell(record, method.name(), code_name(code), duration);
         self.end_span(record, method.name(), code);
-        metrics.ended(method, record.protocol(), record.version(), code, duration.as_secs_f64());
+        let sampled = record.trace().filter(|trace| trace.is_sampled).map(|trace| &trace.context);
+        metrics.ended(method, record.protocol(), record.version(), code, duration.as_secs_f64(), sampled);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Logs, traces and metrics, set up once per process.
 //!
-//! Prometheus text is always there to be asked for; OTLP only where an endpoint is configured. Log lines inside a call
-//! carry its trace and request ids, whether the call is sampled or not.
+//! Prometheus text is always there, OTLP only where an endpoint is configured. Log lines of calls carry trace and request ids.
 
 use std::{
     io,
@@ -42,12 +41,14 @@ use crate::{
 };
 
 mod environment;
+pub(crate) mod exemplars;
 mod lines;
+mod openmetrics;
 mod series;
 mod views;
 
 pub use environment::VariableError;
-use environment::variable;
+use environment::{Signal, variable};
 use lines::lines;
 pub use series::{Bucket, Series};
 pub use views::expect_methods;
@@ -58,9 +59,8 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 /// The time between two exports of metrics where nothing says otherwise.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// OpenTelemetry tells its own set-up at info. The HTTP/2 library warns of what a peer does wrong, once a connection or a frame, so
-/// that a stranger could fill the log with it; how a connection ended is told at debug. The client of Kubernetes tells each failure
-/// as an error, which discovery tells itself, once.
+/// OpenTelemetry tells its own set-up at info. The HTTP/2 library warns of what a peer does wrong, by which a stranger could fill the
+/// log; how a connection ended is told at debug. The client of Kubernetes tells each failure, which discovery tells itself, once.
 const LIBRARIES: &str = "opentelemetry=warn,h2=error,kube_client=off";
 
 /// Which lines are written, as it is now.
@@ -124,16 +124,13 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OtlpConfig {
-    /// A collector's OTLP/gRPC address such as `http://127.0.0.1:4317`. Default: the variable
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without both nothing is sent.
+    /// A collector's OTLP/gRPC address such as `http://127.0.0.1:4317`. Default: `OTEL_EXPORTER_OTLP_ENDPOINT`, or none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "endpoint")]
     pub endpoint: Option<String>,
-    /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default: the variable
-    /// `OTEL_TRACES_SAMPLER`; without both, 1.
+    /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default: `OTEL_TRACES_SAMPLER`, or 1.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "sample_ratio")]
     pub sample_ratio: Option<f64>,
-    /// Time between two exports of metrics, 100ms to 24h. Default: the variable `OTEL_METRIC_EXPORT_INTERVAL`; without
-    /// both, 30s.
+    /// Time between two exports of metrics, 100ms to 24h. Default: `OTEL_METRIC_EXPORT_INTERVAL`, or 30s.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "interval", serialize_with = "written")]
     pub interval: Option<Duration>,
 }
@@ -160,23 +157,27 @@ impl TelemetryConfig {
     /// What the environment says for keys that are left out, where that can't be used.
     pub(crate) fn unusable(&self) -> Option<Invalid> {
         let otlp = &self.otlp;
-        let endpoint = otlp.effective_endpoint().err().map(|error| Invalid::of("otlp.endpoint", error));
+        let traces = otlp.effective_endpoint(Signal::Traces).err();
+        let endpoint = traces.or_else(|| otlp.effective_endpoint(Signal::Metrics).err());
+        let endpoint = endpoint.map(|error| Invalid::of("otlp.endpoint", error));
+        let others = || environment::check(variable).err().map(|error| Invalid::of("otlp", error));
         let sampler = || otlp.effective_sampler().err().map(|error| Invalid::of("otlp.sample_ratio", error));
         let interval = || otlp.effective_interval().err().map(|error| Invalid::of("otlp.interval", error));
-        endpoint.or_else(sampler).or_else(interval)
+        endpoint.or_else(sampler).or_else(interval).or_else(others)
     }
 }
 
 impl OtlpConfig {
-    fn effective_endpoint(&self) -> Result<Option<String>, VariableError> {
-        if environment::is_disabled(variable) {
+    /// The collector of a signal; none where it is sent nowhere.
+    fn effective_endpoint(&self, signal: Signal) -> Result<Option<String>, VariableError> {
+        if !signal.is_sent(variable) {
             return Ok(None);
         }
         if self.endpoint.is_some() {
             return Ok(self.endpoint.clone());
         }
-        let unusable = |error: NoAddress| VariableError::new(environment::ENDPOINT, error.to_string());
-        variable(environment::ENDPOINT).map(address).transpose().map_err(unusable)
+        let Some((name, text)) = signal.endpoint(variable) else { return Ok(None) };
+        address(text).map(Some).map_err(|error| VariableError::new(name, error.to_string()))
     }
 
     fn effective_sampler(&self) -> Result<Sampler, VariableError> {
@@ -252,10 +253,14 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let filter =
         filter(&config.log.level).map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
     let resource = environment::resource(service, &Resource::builder().build());
-    let (endpoint, sampler) = (config.otlp.effective_endpoint()?, config.otlp.effective_sampler()?);
-    let tracers = endpoint.as_deref().map(|to| tracers(to, sampler.clone(), resource.clone())).transpose()?;
+    environment::check(variable)?;
+    exemplars::keep(environment::keeps_exemplars(variable));
+    let [to_traces, to_metrics] =
+        [Signal::Traces, Signal::Metrics].map(|signal| config.otlp.effective_endpoint(signal));
+    let (to_traces, to_metrics, sampler) = (to_traces?, to_metrics?, config.otlp.effective_sampler()?);
+    let tracers = to_traces.as_deref().map(|to| tracers(to, sampler.clone(), resource.clone())).transpose()?;
     let registry = Registry::new();
-    let meters = meters(&registry, endpoint.as_deref(), config.otlp.effective_interval()?, resource)?;
+    let meters = meters(&registry, to_metrics.as_deref(), config.otlp.effective_interval()?, resource)?;
 
     let (filter, handle) = reload::Layer::new(filter);
     let tracer = tracers.as_ref().map(|provider| provider.tracer("accord"));
@@ -343,6 +348,14 @@ impl Telemetry {
             tracing::warn!(%error, "metrics can't be written as text");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Every metric as a scraper that sends this `accept` wants it, and its content type: `OpenMetrics` has exemplars.
+    pub(crate) fn scraped(&self, accept: &str) -> (&'static str, String) {
+        if openmetrics::is_wanted(accept) {
+            return (openmetrics::CONTENT_TYPE, openmetrics::text(&self.registry.gather(), &exemplars::all()));
+        }
+        ("text/plain; version=0.0.4", self.prometheus())
     }
 
     /// The series of those metrics that are wanted, by their names as Prometheus has them.

@@ -2,13 +2,20 @@
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), where the configuration leaves it to
 //! them. An empty variable counts as none.
 
+mod exporter;
+
 use std::time::Duration;
 
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::{Resource, trace::Sampler};
 use uuid::Uuid;
 
-pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+pub(super) use exporter::check;
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+const METRICS_EXPORTER: &str = "OTEL_METRICS_EXPORTER";
+const EXEMPLAR_FILTER: &str = "OTEL_METRICS_EXEMPLAR_FILTER";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
 const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
@@ -39,6 +46,39 @@ pub(super) fn variable(name: &str) -> Option<String> {
 /// Whether nothing is to be sent.
 pub(super) fn is_disabled(variable: impl Fn(&str) -> Option<String>) -> bool {
     variable(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    /// The variable that names a collector for it alone, and the one that says what sends it.
+    fn variables(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Traces => ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", TRACES_EXPORTER),
+            Self::Metrics => ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", METRICS_EXPORTER),
+        }
+    }
+
+    /// Whether it is sent by OTLP, if there is a collector.
+    pub(super) fn is_sent(self, variable: impl Fn(&str) -> Option<String>) -> bool {
+        let is_otlp = |names: String| names.split(',').any(|name| name.trim().eq_ignore_ascii_case("otlp"));
+        !is_disabled(&variable) && variable(self.variables().1).is_none_or(is_otlp)
+    }
+
+    /// The collector that the environment names for it, and the variable that does.
+    pub(super) fn endpoint(self, variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
+        [self.variables().0, ENDPOINT].into_iter().find_map(|name| Some((name, variable(name)?)))
+    }
+}
+
+/// Whether exemplars are kept.
+pub(super) fn keeps_exemplars(variable: impl Fn(&str) -> Option<String>) -> bool {
+    variable(EXEMPLAR_FILTER).is_none_or(|filter| !filter.eq_ignore_ascii_case("always_off"))
 }
 
 /// Which traces are sampled; none where no variable says it.
@@ -130,6 +170,58 @@ mod tests {
     fn disabled_is_true_in_any_case_and_nothing_else() {
         assert!(is_disabled(given(&[(DISABLED, "TRUE")])));
         assert!(!is_disabled(given(&[(DISABLED, "1")])) && !is_disabled(given(&[])));
+    }
+
+    #[test]
+    fn signal_goes_where_its_own_variable_says_or_that_for_all() {
+        let both = given(&[(ENDPOINT, "http://all"), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces")]);
+        let found = [Signal::Traces, Signal::Metrics].map(|signal| signal.endpoint(&both).unwrap().1);
+        assert_eq!(found, ["http://traces", "http://all"]);
+    }
+
+    #[test]
+    fn signal_without_an_otlp_exporter_is_not_sent() {
+        let sent = |variables| [Signal::Traces, Signal::Metrics].map(|signal| signal.is_sent(given(variables)));
+        assert_eq!(sent(&[]), [true, true]);
+        assert_eq!(sent(&[(TRACES_EXPORTER, "none"), (METRICS_EXPORTER, "prometheus,otlp")]), [false, true]);
+        assert_eq!(sent(&[(DISABLED, "true")]), [false, false]);
+    }
+
+    fn refused(variables: &'static [(&'static str, &'static str)]) -> Option<String> {
+        check(given(variables)).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn variables_that_are_followed_are_taken() {
+        let all = &[
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc, x-tenant = shop ,"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_PROPAGATORS", "tracecontext,baggage"),
+            (METRICS_EXPORTER, "otlp,prometheus"),
+            (EXEMPLAR_FILTER, "always_off"),
+        ];
+        assert_eq!(refused(all), None);
+        assert!(keeps_exemplars(given(&[])) && !keeps_exemplars(given(all)));
+    }
+
+    #[test]
+    fn variable_that_cannot_be_followed_is_refused_with_what_can_and_never_with_a_secret() {
+        for (variables, words) in [
+            (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], "OTLP is spoken over gRPC alone"),
+            (&[("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd")], "write gzip, none, or leave it out"),
+            (&[("OTEL_PROPAGATORS", "tracecontext,b3")], "OTEL_PROPAGATORS: \"b3\" can't be followed"),
+            (&[(TRACES_EXPORTER, "zipkin")], "traces are sent by OTLP or nowhere"),
+            (&[("OTEL_LOGS_EXPORTER", "otlp")], "logs go to standard error"),
+            (&[(EXEMPLAR_FILTER, "always_on")], "an exemplar is a sampled call or none"),
+            (&[("OTEL_CONFIG_FILE", "otel.yaml")], "OTEL_CONFIG_FILE: files of an SDK are not read"),
+            (&[("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "5s")], "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: write milliseconds"),
+            (&[("OTEL_EXPORTER_OTLP_HEADERS", "s3cret")], "write NAME=VALUE"),
+        ] {
+            let said = refused(variables).unwrap_or_default();
+            assert!(said.contains(words) && !said.contains("s3cret"), "{said}");
+        }
     }
 
     fn attribute(resource: &Resource, name: &'static str) -> Option<String> {

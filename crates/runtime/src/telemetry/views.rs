@@ -6,7 +6,7 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, Stream
 
 /// Upper bounds of the buckets of every duration, in seconds: OpenTelemetry's advice for calls, and finer below, where caches and
 /// stores answer. OpenTelemetry's own default is made for milliseconds.
-const SECONDS: [f64; 20] = [
+pub(super) const SECONDS: [f64; 20] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,
     10.0, 30.0,
 ];
