@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use accord_runtime::{
     cli::{Binary, Finding, Newest, Report, Sections, Settings},
     config::{Invalid, Overrides},
+    exit_status::ExitStatus,
     workers::Workers,
 };
 use clap::{Args, Subcommand};
@@ -16,6 +17,7 @@ use crate::{
     store::Store,
 };
 
+mod examples;
 mod bootstrap;
 mod principal;
 mod client;
@@ -72,43 +74,46 @@ pub struct Flags {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make the store, its first key and its first admin; print a token that lives 15 minutes.
+    #[command(after_help = examples::BOOTSTRAP)]
     Bootstrap(bootstrap::Bootstrap),
     /// Persons and programs.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::PRINCIPAL)]
     Principal(principal::PrincipalCommand),
     /// Programs that log in with a secret.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CLIENT)]
     Client(client::ClientCommand),
     /// Keys of scripts, which can't log in.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::API_KEY)]
     ApiKey(api_key::ApiKeyCommand),
     /// Names in certificates, by which their owners call.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CERTIFICATE_IDENTITY)]
     CertificateIdentity(certificate_identity::CertificateIdentityCommand),
     /// Devices that ask to act for somebody.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::DEVICE)]
     Device(device::DeviceCommand),
     /// Who stands in which relation to what, as policies ask for it.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::RELATION)]
     Relation(relation::RelationCommand),
     /// What principals may do, by name.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::ROLE)]
     Role(role::RoleCommand),
     /// Access tokens.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::TOKEN)]
     Token(token::TokenCommand),
     /// The keys that sign and the key that encrypts.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::KEY)]
     Key(key::KeyCommand),
     /// Policies.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::POLICY)]
     Policy(policy::PolicyCommand),
     /// The record of privileged operations.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::AUDIT)]
     Audit(audit::AuditCommand),
     /// Write everything in the store into a file.
+    #[command(after_help = examples::COPY)]
     Backup(copy::Backup),
     /// Fill an empty store, on either engine, from such a file; every token issued before is revoked.
+    #[command(after_help = examples::COPY)]
     Restore(copy::Restore),
 }
 
@@ -170,11 +175,11 @@ impl Binary for AccordAuth {
             Command::Token(command) => command.run(&context).await,
             Command::Key(command) => command.run(&context).await,
             Command::Policy(command) => return command.run(&context),
-            Command::Audit(command) => command.run(&context).await,
+            Command::Audit(command) => return command.run(&context).await,
             Command::Backup(backup) => backup.run(&context).await,
             Command::Restore(restore) => restore.run(&context).await,
         }?;
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success.into())
     }
 }
 
@@ -243,6 +248,11 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         cli::command_line::<AccordAuth>().debug_assert();
+    }
+
+    #[test]
+    fn commands_have_examples_that_can_be_typed_and_show_as_json() {
+        assert_eq!(cli::shell_habits::<AccordAuth>(), [""; 0]);
     }
 
     #[test]

@@ -31,6 +31,19 @@ Examples:
 
 Every key of the file can also be set by environment: ACCORD_CACHE__LISTEN__ADDRESS=0.0.0.0:8100.";
 
+const STATS_EXAMPLES: &str = "\
+Examples:
+  Once, over ten seconds, for a program:
+    accord-cache stats http://127.0.0.1:8101 --interval 10s --count 1 --output json";
+
+const OUTBOX_EXAMPLES: &str = "\
+Examples:
+  The SQL, for somebody who may change the database:
+    accord-cache outbox install shop --config cache.toml --print
+
+  Whether it is as configured, and how far it was read; exit status 1 where it is not:
+    accord-cache outbox status --config cache.toml --output json";
+
 /// The binary.
 pub struct AccordCache;
 
@@ -52,9 +65,10 @@ pub struct Flags {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what a cache holds and does, as a table that is drawn anew until Ctrl-C.
+    #[command(after_help = STATS_EXAMPLES)]
     Stats(Stats),
     /// Outboxes: triggers in databases of others, by which their changes are heard of.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = OUTBOX_EXAMPLES)]
     Outbox(OutboxCommand),
 }
 
@@ -150,6 +164,11 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         cli::command_line::<AccordCache>().debug_assert();
+    }
+
+    #[test]
+    fn commands_have_examples_that_can_be_typed_and_show_as_json() {
+        assert_eq!(cli::shell_habits::<AccordCache>(), [""; 0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use accord_mesh::config::MeshFlags;
 use accord_runtime::cli::{Binary, Finding, Newest, OutputFlag, Report, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
+use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::{print, print_error};
 use accord_runtime::workers::Workers;
 use accord_upstream::Upstream;
@@ -16,7 +17,7 @@ use clap::{Args, Subcommand};
 
 use self::diff::DiffArguments;
 use crate::config::{Config, UpstreamConfig};
-use crate::explain;
+use crate::explain::{self, Explanation};
 use crate::inspect::openapi;
 use crate::live;
 use crate::serve;
@@ -54,6 +55,24 @@ Examples:
 
 Every key of the file can also be set by environment: ACCORD_GATEWAY__LISTEN__ADDRESS=0.0.0.0:8080.";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+    accord-gateway explain catalog.v1.ProductService/GetProduct --config gateway.toml
+    accord-gateway explain catalog.v1.ProductService/GetProduct --config gateway.toml --output json";
+
+const OPENAPI_EXAMPLES: &str = "\
+Examples:
+    accord-gateway openapi --upstream shop=http://shop:9000 --descriptors shop.binpb >shop.openapi.json";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  What a pipeline asks before a release:
+    accord-gateway diff released.binpb shop.binpb --overlay shop.toml --fail-on breaks --output json";
+
+const CONTRACT_EXAMPLES: &str = "\
+Examples:
+    accord-gateway contract check --upstream shop=http://shop:9000 --descriptors shop.binpb --strict --output json";
+
 /// The binary.
 pub struct AccordGateway;
 
@@ -61,18 +80,24 @@ pub struct AccordGateway;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show the policy that holds for a method, and which layer each of its fields comes from.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
         /// The method, `pkg.Service/Method`.
         method: String,
+        /// How it is written.
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Print what callers may do with JSON as an `OpenAPI` 3.1 document, as `/openapi.json` has it. Needs no identity of the
     /// gateway and no secret.
+    #[command(after_help = OPENAPI_EXAMPLES)]
     Openapi,
     /// Say what the change of a contract breaks and what it loosens, one line per change; exit status 1 where one does, 2 where a
     /// contract can't be read. Needs no identity of the gateway and no secret.
+    #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArguments),
     /// The contract.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = CONTRACT_EXAMPLES)]
     Contract(ContractCommand),
 }
 
@@ -163,7 +188,7 @@ impl Binary for AccordGateway {
     async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {
         let config = settings.load()?;
         match command {
-            Command::Explain { method } => explain(&config, method.trim_start_matches('/')).await,
+            Command::Explain { method, output } => explain(&config, method.trim_start_matches('/'), output).await,
             Command::Openapi => openapi(&config).await,
             Command::Diff(arguments) => diff::run(arguments, &config).await,
             Command::Contract(ContractCommand::Check { output, strict }) => {
@@ -293,14 +318,14 @@ fn finding(line: &str) -> Finding {
 }
 
 /// Prints the effective policy of one method. Fails where there is no such method.
-async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
+async fn explain(config: &Config, method: &str, output: OutputFlag) -> anyhow::Result<ExitCode> {
     let (built, table) = match build(config).await {
         Ok(built) => built,
-        Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), "").print(),
+        Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), "").print_as(output),
     };
     if let Some(method) = built.contract.method(method) {
-        print(explain::text(method, &table))?;
-        return Ok(ExitCode::SUCCESS);
+        output.print(&Explanation::of(method, &table))?;
+        return Ok(ExitStatus::Success.into());
     }
     for Pending { upstream, why } in &built.pending {
         print_error(format_args!("error: upstream {upstream}: its methods are not known: {why}"));
@@ -310,7 +335,7 @@ async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
         _ => explain::unknown(&built.contract, &[], method),
     };
     print_error(format_args!("error: {message}"));
-    Ok(ExitCode::FAILURE)
+    Ok(ExitStatus::Failure.into())
 }
 
 /// Prints the document of what may be called. Fails where something of it is not known.
@@ -321,10 +346,10 @@ async fn openapi(config: &Config) -> anyhow::Result<ExitCode> {
     };
     if let Some(problem) = incomplete(config, &built.pending) {
         print_error(format_args!("error: {problem}"));
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitStatus::Failure.into());
     }
     print(format_args!("{:#}\n", openapi::document(&table, &config.openapi.title, config.identifies_clients())))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitStatus::Success.into())
 }
 
 /// What of a contract is not known.

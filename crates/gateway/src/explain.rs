@@ -1,6 +1,7 @@
 //! What holds for a method and which layer says so: as text for people, and as a service for programs.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use accord_api::accord::fault::v1::Reason;
@@ -11,6 +12,7 @@ use accord_api::accord::gateway::v1::{
 use accord_contract::{Access, Contract, Method, MethodKind, http::Body};
 use accord_runtime::fault::StatusBuilder;
 use http::{HeaderName, HeaderValue};
+use serde::Serialize;
 use tonic::{Code, Request, Response, Status};
 
 use crate::table::{MethodTable, Tables};
@@ -84,11 +86,13 @@ impl Bindings {
 }
 
 /// A version of an upstream, with its share of the calls and the headers that lead to it.
+#[derive(Serialize)]
 struct Versioned {
     name: String,
     weight: u32,
     total: u64,
-    headers: Vec<(String, String)>,
+    #[serde(rename = "match")]
+    headers: BTreeMap<String, String>,
 }
 
 impl From<Versioned> for UpstreamVersion {
@@ -133,37 +137,73 @@ pub(crate) fn response(method: &Method, table: &MethodTable) -> ExplainResponse 
     }
 }
 
-/// A method's effective policy in aligned columns: field, value, source.
-pub(crate) fn text(method: &Method, table: &MethodTable) -> String {
-    let mut text = format!("{}\n\nupstream  {}\nkind      {}\n", method.name, method.upstream, method.kind);
-    for Versioned { name, weight, total, headers } in versions(method, table) {
-        write!(text, "version   {name}  weight {weight} of {total}").unwrap_or_default();
-        for (place, (header, value)) in headers.iter().enumerate() {
-            let word = if place == 0 { ", and where" } else { " and" };
-            write!(text, "{word} {header}: {value}").unwrap_or_default();
+/// A method's effective policy, as a command shows it.
+#[derive(Serialize)]
+pub(crate) struct Explanation {
+    method: String,
+    upstream: String,
+    kind: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    versions: Vec<Versioned>,
+    http: Vec<String>,
+    http_not_served: Vec<String>,
+    fields: Vec<Row>,
+}
+
+/// One field, and the layer that it comes from.
+#[derive(Serialize)]
+struct Row {
+    field: String,
+    value: String,
+    source: String,
+}
+
+impl Explanation {
+    /// Of a method of this table.
+    pub(crate) fn of(method: &Method, table: &MethodTable) -> Self {
+        let Bindings { served, not_served } = Bindings::of(method, table);
+        let field = |field: &str, value: &str, source: &str| Row {
+            field: field.to_owned(),
+            value: value.to_owned(),
+            source: source.to_owned(),
+        };
+        // No layer says anything of it, so it has no source, and yet nobody would guess it.
+        let denied = method.policy.access == Access::Denied;
+        let denied = denied.then(|| field("access", "none: every call is denied", "default"));
+        let said = method.sources.iter().map(|it| field(&it.field, &it.value, &it.source));
+        Self {
+            method: method.name.to_string(),
+            upstream: method.upstream.to_string(),
+            kind: method.kind.to_string(),
+            versions: versions(method, table),
+            http: served,
+            http_not_served: not_served,
+            fields: denied.into_iter().chain(said).collect(),
         }
-        text.push('\n');
     }
-    let Bindings { served, not_served } = Bindings::of(method, table);
-    for http in served {
-        writeln!(text, "http      {http}").unwrap_or_default();
+}
+
+/// As text, fields stand in aligned columns.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n\nupstream  {}\nkind      {}", self.method, self.upstream, self.kind)?;
+        for Versioned { name, weight, total, headers } in &self.versions {
+            write!(f, "version   {name}  weight {weight} of {total}")?;
+            for (place, (header, value)) in headers.iter().enumerate() {
+                let word = if place == 0 { ", and where" } else { " and" };
+                write!(f, "{word} {header}: {value}")?;
+            }
+            writeln!(f)?;
+        }
+        self.http.iter().try_for_each(|http| writeln!(f, "http      {http}"))?;
+        self.http_not_served.iter().try_for_each(|http| writeln!(f, "http      not served: {http}"))?;
+        writeln!(f)?;
+        let rows = self.fields.iter().map(|it| [it.field.as_str(), it.value.as_str(), it.source.as_str()]);
+        let rows: Vec<_> = std::iter::once(["FIELD", "VALUE", "SOURCE"]).chain(rows).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let (field, value) = (width(0), width(1));
+        rows.iter().try_for_each(|row| writeln!(f, "{:field$}  {:value$}  {}", row[0], row[1], row[2]))
     }
-    for http in not_served {
-        writeln!(text, "http      not served: {http}").unwrap_or_default();
-    }
-    text.push('\n');
-    let head = ["FIELD", "VALUE", "SOURCE"];
-    let rows = method.sources.iter().map(|it| [it.field.as_str(), it.value.as_str(), it.source.as_str()]);
-    // No layer says anything of it, so it has no source, and yet nobody would guess it.
-    let denied =
-        (method.policy.access == Access::Denied).then_some(["access", "none: every call is denied", "default"]);
-    let rows: Vec<_> = std::iter::once(head).chain(denied).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (field, value) = (width(0), width(1));
-    for row in &rows {
-        writeln!(text, "{:field$}  {:value$}  {}", row[0], row[1], row[2]).unwrap_or_default();
-    }
-    text
 }
 
 /// Why there is nothing to explain, with the name that was probably meant.

@@ -228,7 +228,7 @@ fn check_without_an_identity_fails_as_serve_does() {
     let files = Files::new();
     let (checked, served) = (files.gateway(&["check"], None), files.gateway(&["serve"], None));
     let words = "`auth.client_id`: this binary has no name to log in with; set `auth.client_id`";
-    assert_eq!((checked.status.code(), served.status.code()), (Some(1), Some(1)));
+    assert_eq!((checked.status.code(), served.status.code()), (Some(1), Some(78)));
     assert!(stdout(&checked).contains(words) && !stdout(&checked).contains("can be enforced"), "{}", stdout(&checked));
     assert!(stderr(&served).contains(words), "{}", stderr(&served));
 }
@@ -257,6 +257,27 @@ fn check_in_json_is_one_object() {
 fn completions_name_the_commands() {
     let completions = accord_gateway(&["completions", "bash"]).output().unwrap();
     assert!(stdout(&completions).contains("explain"), "{}", stderr(&completions));
+}
+
+#[test]
+fn explain_in_json_has_each_field_with_its_layer() {
+    let words = ["explain", "catalog.v1.ProductService/GetProduct", "--output", "json"];
+    let explained: serde_json::Value = serde_json::from_str(&stdout(&Files::new().gateway(&words, None))).unwrap();
+    assert_eq!(explained["http"], serde_json::json!(["GET /v1/products/{id}"]));
+    let field = explained["fields"].as_array().unwrap().iter().find(|it| it["field"] == "cache.ttl").unwrap();
+    assert_eq!(field["value"], "30s");
+    assert!(field["source"].as_str().unwrap().starts_with("method "), "{field}");
+}
+
+#[test]
+fn configuration_in_json_is_that_which_is_printed_without_secrets() {
+    let words = ["config", "print", "--output", "json", "--listen", "127.0.0.1:1"];
+    let printed = accord_gateway(&words).env("ACCORD_GATEWAY__AUTH__CLIENT_SECRET", "very secret").output().unwrap();
+    let config: serde_json::Value = serde_json::from_str(&stdout(&printed)).unwrap();
+    assert_eq!(
+        (&config["listen"]["address"], &config["auth"]["client_secret"]),
+        (&"127.0.0.1:1".into(), &"***".into())
+    );
 }
 
 #[test]

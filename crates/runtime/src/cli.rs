@@ -3,8 +3,10 @@
 //! `check` and `serve` begin with the same steps, so that neither accepts what the other refuses; only ports, and what is at
 //! the other end of the network, are left to `serve`.
 
+mod examples;
 mod extremes;
 mod follow;
+mod output;
 mod report;
 
 use std::{
@@ -16,14 +18,13 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{
-    ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
-};
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use tokio::sync::watch;
 
 use crate::{
     config::{self, Configuration, Invalid, Loaded, Overrides},
+    exit_status::{ExitStatus, RefusedConfig},
     listen::ListenConfig,
     output::print,
     run,
@@ -31,8 +32,10 @@ use crate::{
     workers::Workers,
 };
 
+pub use examples::shell_habits;
 pub use extremes::{accepted_extremes, keeps_default_addresses};
 pub use follow::Change;
+pub use output::{List, OutputFlag};
 pub use report::{Finding, Report, Severity};
 
 /// The newest change of the configuration's files; none before the first. Whoever follows it takes each over, or refuses it.
@@ -184,33 +187,8 @@ enum Commands<C: Subcommand> {
 /// What can be done with a configuration.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum ConfigCommand {
-    /// Print what holds after defaults, files, environment and flags, with secrets as ***.
-    Print,
-}
-
-/// The flag of every command that says what it found.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct OutputFlag {
-    /// How findings are written: `text`, a line each, or `json`, one object for programs.
-    // Help of single values would make clap lay out the whole help of this command otherwise than of the others.
-    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
-    output: Output,
-}
-
-impl OutputFlag {
-    /// Whether one object for programs is asked for.
-    pub fn is_json(self) -> bool {
-        matches!(self.output, Output::Json)
-    }
-}
-
-/// How findings are written.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people, a line each.
-    Text,
-    /// For programs, one object.
-    Json,
+    /// Print what holds after defaults, files, environment and flags, with secrets as ***: as TOML, or with `--output json` as JSON.
+    Print(OutputFlag),
 }
 
 /// What was given on the command line for the configuration.
@@ -296,7 +274,7 @@ pub fn command_line<B: Binary>() -> Command {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         argument.help(format!("{help}. Default: {}", default.unwrap_or("none")))
     };
-    Cli::<B::Flags, B::Command>::command()
+    examples::of_common(B::NAME, Cli::<B::Flags, B::Command>::command())
         .name(B::NAME)
         .bin_name(B::NAME)
         .version(env!("CARGO_PKG_VERSION"))
@@ -316,7 +294,7 @@ async fn serve<B: Binary>(loaded: Loaded<B::Config>, settings: Settings<B>) -> a
         never = follow::follow(Arc::new(settings), places, sender) => match never {},
     };
     workers.stop().await;
-    served.map(|()| ExitCode::SUCCESS)
+    served.map(|()| ExitStatus::Success.into())
 }
 
 /// Runs a binary: its `main` is this.
@@ -355,21 +333,19 @@ async fn execute<B: Binary>(command: Commands<B::Command>, settings: Settings<B>
     match command {
         Commands::Serve => match settings.usable_with_places() {
             Ok(loaded) => serve::<B>(loaded, settings).await,
-            Err(wrong) => {
-                Err(anyhow::anyhow!("{}", wrong.iter().map(run::sentence).collect::<Vec<_>>().join("\nerror: ")))
-            }
+            Err(wrong) => Err(RefusedConfig(wrong.iter().map(run::sentence).collect()).into()),
         },
         Commands::Check(flag) => settings.check().await.print_as(flag),
-        Commands::Config(ConfigCommand::Print) => {
-            print(config::print(&settings.load()?))?;
-            Ok(ExitCode::SUCCESS)
+        Commands::Config(ConfigCommand::Print(flag)) => {
+            flag.print(&config::Printed(settings.load()?))?;
+            Ok(ExitStatus::Success.into())
         }
         Commands::Completions { shell } => {
             // Generated first: clap panics where it can't write.
             let mut completions = Vec::new();
             clap_complete::generate(shell, &mut command_line::<B>(), B::NAME, &mut completions);
             print(String::from_utf8_lossy(&completions))?;
-            Ok(ExitCode::SUCCESS)
+            Ok(ExitStatus::Success.into())
         }
         Commands::Own(command) => B::execute(command, &settings).await,
     }

@@ -179,9 +179,18 @@ fn defaults<T: Configuration>() -> Node {
     Node::from_value(&values.into(), &Origin::Default)
 }
 
-/// The effective configuration as TOML, with `***` for secrets.
-pub fn print<T: Serialize>(config: &T) -> String {
-    toml::to_string_pretty(config).unwrap_or_else(|error| format!("# this configuration can't be printed: {error}\n"))
+/// The effective configuration as it is printed, with `***` for secrets: as text it is TOML.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Printed<T>(pub T);
+
+impl<T: Serialize> fmt::Display for Printed<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match toml::to_string_pretty(&self.0) {
+            Ok(text) => formatter.write_str(&text),
+            Err(error) => writeln!(formatter, "# this configuration can't be printed: {error}"),
+        }
+    }
 }
 
 fn read_file(prefix: &str, file: &Path) -> Result<String, ConfigError> {

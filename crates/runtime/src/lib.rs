@@ -8,8 +8,10 @@
 // A process, from its command line to its end.
 pub mod cli;
 pub mod config;
+pub mod exit_status;
 pub mod run;
 pub mod output;
+pub mod progress;
 pub mod file;
 pub mod telemetry;
 pub mod rate_limited_log;

@@ -7,13 +7,13 @@ use rustix::{
     thread::disable_transparent_huge_pages,
 };
 
-use crate::{output::print_error, tls, workers::LAST_WORK};
+use crate::{exit_status::ExitStatus, output::print_error, tls, workers::LAST_WORK};
 
 /// The threads of the runtime that has what is no call: accepting connections, following files and endpoints, the admin port.
 const THREADS: usize = 1;
 
 /// Runs `main` to its end, and ends with the status that it returns. An error is told on stderr as one sentence, and the
-/// process ends with status 1.
+/// process ends with the status for it.
 pub fn run<F>(main: impl FnOnce() -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<ExitCode>>,
@@ -36,7 +36,7 @@ where
         Ok(status) => status,
         Err(error) => {
             print_error(format_args!("error: {}", sentence(&error)));
-            ExitCode::FAILURE
+            ExitStatus::of_error(&error).into()
         }
     }
 }

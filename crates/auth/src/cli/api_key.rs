@@ -1,12 +1,16 @@
 //! `accord-auth api-key`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use accord_runtime::output::print;
+use accord_runtime::{cli::OutputFlag, output::print};
 use accord_token::verify;
 use clap::Subcommand;
+use serde::Serialize;
 
-use super::{ACTOR, Context, client, lifecycle::moment};
+use super::{
+    ACTOR, Context, client,
+    lifecycle::{moment, moment_unless_zero},
+};
 use crate::{
     domain::{
         admin::{Admin, ApiKeyOrder, SecretError},
@@ -41,11 +45,15 @@ pub enum ApiKeyCommand {
         /// Whose.
         #[arg(long)]
         subject: Option<String>,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Print what is known of a key.
     Show {
         /// Its public part, `ak_…`, without the secret.
         id: String,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Make a successor with the same rights, and end the key once the overlap has passed.
     Rotate {
@@ -103,10 +111,10 @@ impl ApiKeyCommand {
                     key_file.display()
                 ))
             }
-            Self::List { subject } => list(&context.existing_store().await?, subject.as_deref()).await,
-            Self::Show { id } => {
+            Self::List { subject, output } => list(&context.existing_store().await?, subject.as_deref(), output).await,
+            Self::Show { id, output } => {
                 let store = context.existing_store().await?;
-                print(shown(&Admin::new(&store, ACTOR).api_key(&id).await?))
+                output.print(&Shown::of(&Admin::new(&store, ACTOR).api_key(&id).await?))
             }
             Self::Disable { id } => {
                 Admin::new(&context.existing_store().await?, ACTOR).disable_api_key(&id).await?;
@@ -130,30 +138,50 @@ fn keep(file: &std::path::Path, text: &str) -> Result<(), SecretError> {
 }
 
 /// Page by page, as principals are.
-async fn list(store: &Store, subject: Option<&str>) -> anyhow::Result<()> {
-    let mut last = String::new();
+async fn list(store: &Store, subject: Option<&str>, output: OutputFlag) -> anyhow::Result<()> {
+    let (mut written, mut last) = (output.list(), String::new());
     loop {
         let page = store.api_keys_after(&last, subject).await?;
-        let Some(newest) = page.last() else { return Ok(()) };
+        let Some(newest) = page.last() else { return written.end() };
         last.clone_from(&newest.id);
-        print(page.iter().map(line).collect::<String>())?;
+        written.page(page.iter().map(Shown::of))?;
     }
 }
 
-fn line(key: &ApiKey) -> String {
-    let ApiKey { id, subject, note, .. } = key;
-    format!("{id}\t{subject}\t{}\t{note}\n", state(key))
+/// What is shown of a key: never its secret.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    subject: &'a str,
+    state: &'static str,
+    /// Empty for all that its subject may.
+    scope: &'a str,
+    made: String,
+    /// None for never, as `used`.
+    ends: Option<String>,
+    used: Option<String>,
+    note: &'a str,
 }
 
-fn shown(key: &ApiKey) -> String {
-    let time = |seconds: i64, never: &str| if seconds == 0 { never.to_owned() } else { moment(seconds).to_string() };
-    let (ends, used) = (time(key.expires_at, "never"), time(key.used_at, "never"));
-    let scope = if key.scope.is_empty() { "all that its subject may" } else { &key.scope };
-    let (id, subject, note, state, made) = (&key.id, &key.subject, &key.note, state(key), moment(key.created_at));
-    format!(
-        "key      {id}\nsubject  {subject}\nstate    {state}\nscope    {scope}\nmade     {made}\nends     {ends}\nused     {used}\n\
-         note     {note}\n"
-    )
+impl<'a> Shown<'a> {
+    fn of(key: &'a ApiKey) -> Self {
+        let ApiKey { id, subject, scope, note, .. } = key;
+        let [ends, used] = [key.expires_at, key.used_at].map(moment_unless_zero);
+        Self { id, subject, state: state(key), scope, made: moment(key.created_at).to_string(), ends, used, note }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, subject, state, scope, made, ends, used, note } = self;
+        if !f.alternate() {
+            return writeln!(f, "{id}\t{subject}\t{state}\t{note}");
+        }
+        let scope = if scope.is_empty() { "all that its subject may" } else { scope };
+        let [ends, used] = [ends, used].map(|time| time.as_deref().unwrap_or("never"));
+        writeln!(f, "key      {id}\nsubject  {subject}\nstate    {state}\nscope    {scope}\nmade     {made}")?;
+        writeln!(f, "ends     {ends}\nused     {used}\nnote     {note}")
+    }
 }
 
 fn state(key: &ApiKey) -> &'static str {

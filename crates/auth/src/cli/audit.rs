@@ -1,10 +1,16 @@
 //! `accord-auth audit`.
 
-use std::time::Duration;
+use std::{fmt, process::ExitCode, time::Duration};
 
-use accord_runtime::output::print;
+use accord_runtime::{
+    cli::OutputFlag,
+    exit_status::ExitStatus,
+    output::print,
+    progress::{Progress, Unit},
+};
 use anyhow::ensure;
 use clap::Subcommand;
+use serde::Serialize;
 use tokio::time::sleep;
 
 use super::Context;
@@ -16,7 +22,7 @@ const FOLLOW: Duration = Duration::from_secs(1);
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Say whether every row of the audit log fits to the one before.
-    Verify,
+    Verify(OutputFlag),
     /// Print the rows of the audit log, a line of JSON each.
     Export {
         /// Only the rows after this one, by its `seq`.
@@ -29,19 +35,49 @@ pub enum AuditCommand {
 }
 
 impl AuditCommand {
-    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Verify => verify(context).await,
-            Self::Export { after, follow } => export(context, after, follow).await,
+            Self::Verify(output) => verify(context, output).await,
+            Self::Export { after, follow } => {
+                export(context, after, follow).await?;
+                Ok(ExitStatus::Success.into())
+            }
         }
     }
 }
 
-async fn verify(context: &Context<'_>) -> anyhow::Result<()> {
+async fn verify(context: &Context<'_>, output: OutputFlag) -> anyhow::Result<ExitCode> {
     let mut rows = 0;
-    let broken = context.existing_store().await?.verify_audit(|_| rows += 1).await?;
-    ensure!(broken.is_none(), "the audit log is broken at row {}", broken.unwrap_or_default());
-    print(format_args!("good: {rows} rows\n"))
+    let mut progress = Progress::begin("audit verify", Unit::Items("rows"));
+    let count = |_| {
+        rows += 1;
+        progress.advance(1);
+    };
+    let broken = context.existing_store().await?.verify_audit(count).await?;
+    drop(progress);
+    let verified = Verified { good: broken.is_none(), rows, broken_at: broken };
+    if !output.is_json() {
+        ensure!(verified.good, "the audit log is broken at row {}", broken.unwrap_or_default());
+    }
+    output.print(&verified)?;
+    Ok(ExitStatus::of(verified.good).into())
+}
+
+/// What was found in the log.
+#[derive(Serialize)]
+struct Verified {
+    good: bool,
+    /// How many were read.
+    rows: u64,
+    /// The first that does not fit to the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken_at: Option<i64>,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "good: {} rows", self.rows)
+    }
 }
 
 async fn export(context: &Context<'_>, mut after: i64, follow: bool) -> anyhow::Result<()> {

@@ -1,9 +1,15 @@
 //! `accord-auth certificate-identity`.
 
-use accord_runtime::output::print;
-use clap::Subcommand;
+use std::fmt;
 
-use super::{ACTOR, Context, lifecycle::moment};
+use accord_runtime::{cli::OutputFlag, output::print};
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    ACTOR, Context,
+    lifecycle::{moment, moment_unless_zero},
+};
 use crate::{
     domain::admin::{Admin, CertificateIdentityOrder},
     store::{Store, certificate_identities::CertificateIdentity},
@@ -27,11 +33,15 @@ pub enum CertificateIdentityCommand {
         /// Whose.
         #[arg(long)]
         subject: Option<String>,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Print what is known of one.
     Show {
         /// Its name or its id, `ci_…`.
         name: String,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Refuse one until it is enabled again, and revoke what came from it.
     Disable {
@@ -60,8 +70,8 @@ impl CertificateIdentityCommand {
                     admin.add_certificate_identity(CertificateIdentityOrder { identity, subject, note }).await?;
                 print(format_args!("added `{}` as `{}`, by the id {}\n", added.identity, added.subject, added.id))
             }
-            Self::List { subject } => list(&store, subject.as_deref()).await,
-            Self::Show { name } => print(shown(&admin.certificate_identity(&name).await?)),
+            Self::List { subject, output } => list(&store, subject.as_deref(), output).await,
+            Self::Show { name, output } => output.print(&Shown::of(&admin.certificate_identity(&name).await?)),
             Self::Disable { name } => {
                 admin.disable_certificate_identity(&name).await?;
                 print(format_args!("disabled `{name}`, and revoked what came from it\n"))
@@ -79,31 +89,45 @@ impl CertificateIdentityCommand {
 }
 
 /// Page by page, as principals are.
-async fn list(store: &Store, subject: Option<&str>) -> anyhow::Result<()> {
-    let mut last = String::new();
+async fn list(store: &Store, subject: Option<&str>, output: OutputFlag) -> anyhow::Result<()> {
+    let (mut written, mut last) = (output.list(), String::new());
     loop {
         let page = store.certificate_identities_after(&last, subject).await?;
-        let Some(newest) = page.last() else { return Ok(()) };
+        let Some(newest) = page.last() else { return written.end() };
         last.clone_from(&newest.identity);
-        print(page.iter().map(line).collect::<String>())?;
+        written.page(page.iter().map(Shown::of))?;
     }
 }
 
-fn line(known: &CertificateIdentity) -> String {
-    let CertificateIdentity { id, identity, subject, note, .. } = known;
-    format!("{id}\t{identity}\t{subject}\t{}\t{note}\n", state(known))
+/// What is known of one.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    name: &'a str,
+    subject: &'a str,
+    state: &'static str,
+    added: String,
+    /// None for never.
+    used: Option<String>,
+    note: &'a str,
 }
 
-fn shown(known: &CertificateIdentity) -> String {
-    let CertificateIdentity { id, identity, subject, note, .. } = known;
-    let (state, added) = (state(known), moment(known.created_at));
-    let used = if known.used_at == 0 { "never".to_owned() } else { moment(known.used_at).to_string() };
-    format!(
-        "id       {id}\nname     {identity}\nsubject  {subject}\nstate    {state}\nadded    {added}\nused     {used}\n\
-         note     {note}\n"
-    )
+impl<'a> Shown<'a> {
+    fn of(known: &'a CertificateIdentity) -> Self {
+        let CertificateIdentity { id, identity: name, subject, note, .. } = known;
+        let (state, used) = (if known.disabled { "disabled" } else { "active" }, moment_unless_zero(known.used_at));
+        Self { id, name, subject, state, added: moment(known.created_at).to_string(), used, note }
+    }
 }
 
-fn state(known: &CertificateIdentity) -> &'static str {
-    if known.disabled { "disabled" } else { "active" }
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, subject, state, added, used, note } = self;
+        if !f.alternate() {
+            return writeln!(f, "{id}\t{name}\t{subject}\t{state}\t{note}");
+        }
+        let used = used.as_deref().unwrap_or("never");
+        writeln!(f, "id       {id}\nname     {name}\nsubject  {subject}\nstate    {state}\nadded    {added}")?;
+        writeln!(f, "used     {used}\nnote     {note}")
+    }
 }

@@ -7,7 +7,10 @@ use std::{
     path::PathBuf,
 };
 
-use accord_runtime::output::print;
+use accord_runtime::{
+    output::print,
+    progress::{Progress, Unit},
+};
 use anyhow::Context as _;
 use clap::Args;
 
@@ -33,10 +36,13 @@ impl Backup {
         let name = self.file.display();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
         let file = file.with_context(|| format!("{name} can't be made; a file that exists is never replaced"))?;
-        let mut output = BufWriter::new(file);
+        let mut progress = Progress::begin("backup", Unit::Bytes);
+        let mut output = BufWriter::new(progress.writing(&file));
         let written = store.backup(&mut output).await;
+        drop(output);
+        drop(progress);
         let rows = written.with_context(|| format!("{name} is not complete; remove it"))?;
-        output.get_ref().sync_all()?;
+        file.sync_all()?;
         print(format_args!("good: {rows} rows in {name}\n"))
     }
 }
@@ -46,7 +52,9 @@ impl Restore {
         let name = self.file.display();
         let file = File::open(&self.file).with_context(|| format!("{name} can't be read"))?;
         let (store, place) = context.named_store().await?;
-        let restored = store.restore(BufReader::new(file)).await;
+        let mut progress = Progress::begin("restore", Unit::Bytes).of(file.metadata()?.len());
+        let restored = store.restore(BufReader::new(progress.reading(file))).await;
+        drop(progress);
         let rows = restored.with_context(|| format!("nothing of {name} was restored"))?;
         print(format_args!(
             "good: {rows} rows in {place}; every token is revoked, and the encryption key is the one of the backup\n"

@@ -1,10 +1,11 @@
 //! `accord-auth device`.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{fmt, net::Ipv4Addr, path::PathBuf};
 
-use accord_runtime::output::print;
+use accord_runtime::{cli::OutputFlag, output::print};
 use accord_token::verify;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::{ACTOR, Context};
 use crate::{
@@ -25,6 +26,8 @@ pub enum DeviceCommand {
         /// Only those that this person has claimed or approved.
         #[arg(long)]
         subject: Option<String>,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Let a device act for a person, who proves who they are. Look with `list` at who asks.
     Approve(Approve),
@@ -54,7 +57,7 @@ pub struct Approve {
 impl DeviceCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         match self {
-            Self::List { subject } => list(&context.existing_store().await?, subject.as_deref()).await,
+            Self::List { subject, output } => list(&context.existing_store().await?, subject.as_deref(), output).await,
             Self::Approve(approve) => approve.run(context).await,
             Self::Deny { user_code } => {
                 Admin::new(&context.existing_store().await?, ACTOR).cancel_device(&user_code).await?;
@@ -76,19 +79,46 @@ impl Approve {
 }
 
 /// Page by page, as principals are.
-async fn list(store: &Store, subject: Option<&str>) -> anyhow::Result<()> {
-    let mut last = String::new();
+async fn list(store: &Store, subject: Option<&str>, output: OutputFlag) -> anyhow::Result<()> {
+    let (mut written, mut last) = (output.list(), String::new());
     loop {
         let page = store.open_codes_after(&last, subject, verify::now()).await?;
-        let Some(newest) = page.last() else { return Ok(()) };
+        let Some(newest) = page.last() else { return written.end() };
         last.clone_from(&newest.user_code);
-        print(page.iter().map(line).collect::<String>())?;
+        written.page(page.iter().map(Row::of))?;
     }
 }
 
-fn line(code: &DeviceCode) -> String {
-    let DeviceCode { user_code, client, network, subject, .. } = code;
-    let left = code.expires_at.saturating_sub(verify::now());
-    let decision = if code.decision == Decision::Approved { "approved" } else { "" };
-    format!("{}\t{client}\t{network}\t{left}\t{subject}\t{decision}\n", shown(user_code))
+/// A device in a list.
+#[derive(Serialize)]
+struct Row<'a> {
+    user_code: String,
+    client: &'a str,
+    network: &'a str,
+    seconds_left: i64,
+    /// Who has claimed or approved it; empty for nobody.
+    subject: &'a str,
+    approved: bool,
+}
+
+impl<'a> Row<'a> {
+    fn of(code: &'a DeviceCode) -> Self {
+        let DeviceCode { user_code, client, network, subject, .. } = code;
+        Self {
+            user_code: shown(user_code),
+            client,
+            network,
+            seconds_left: code.expires_at.saturating_sub(verify::now()),
+            subject,
+            approved: code.decision == Decision::Approved,
+        }
+    }
+}
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user_code, client, network, seconds_left, subject, approved } = self;
+        let decision = if *approved { "approved" } else { "" };
+        writeln!(f, "{user_code}\t{client}\t{network}\t{seconds_left}\t{subject}\t{decision}")
+    }
 }

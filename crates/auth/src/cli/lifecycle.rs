@@ -1,10 +1,14 @@
 //! What `accord-auth principal` and `accord-auth client` can do with those that are there.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
-use accord_runtime::output::print;
+use accord_runtime::{cli::OutputFlag, output::print};
 use accord_token::{Kind, verify};
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::{ACTOR, Context};
 use crate::{
@@ -21,11 +25,13 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum LifecycleCommand {
     /// Print all of them, one a line.
-    List,
+    List(OutputFlag),
     /// Print what is known of one: roles, state, how many secrets are valid.
     Show {
         /// Its name.
         name: String,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     /// Let it log in no more, and revoke all of its tokens.
     Disable {
@@ -49,8 +55,8 @@ impl LifecycleCommand {
         let store = context.existing_store().await?;
         let admin = Admin::new(&store, ACTOR);
         let name = match &self {
-            Self::List => return list(&store, which).await,
-            Self::Show { name } | Self::Disable { name } | Self::Enable { name } | Self::Remove { name } => {
+            Self::List(output) => return list(&store, which, *output).await,
+            Self::Show { name, .. } | Self::Disable { name } | Self::Enable { name } | Self::Remove { name } => {
                 name.clone()
             }
         };
@@ -58,15 +64,17 @@ impl LifecycleCommand {
             admin.client(&name).await?;
         }
         match self {
-            Self::List => Ok(()),
-            Self::Show { .. } => {
+            Self::List(_) => Ok(()),
+            Self::Show { output, .. } => {
                 let principal = admin.principal(&name).await?;
                 let client = store.client(&name).await?;
-                print(
-                    shown(&principal, client.as_ref())
-                        + &keys(&admin.client_keys(&name).await?)
-                        + &links(&admin.links(&name).await?),
-                )
+                let (keys, links) = (admin.client_keys(&name).await?, admin.links(&name).await?);
+                output.print(&Shown {
+                    principal: Row::of(&principal),
+                    secrets: client.as_ref().and_then(Secrets::of),
+                    keys: keys.iter().map(Key::of).collect(),
+                    links: links.iter().map(|Link { issuer, external }| LinkRow { issuer, external }).collect(),
+                })
             }
             Self::Disable { .. } => {
                 admin.disable(&name).await?;
@@ -85,49 +93,117 @@ impl LifecycleCommand {
 }
 
 /// Page by page, so that a store of millions takes no more memory than one of a few.
-async fn list(store: &Store, which: Which) -> anyhow::Result<()> {
-    let mut last = String::new();
+async fn list(store: &Store, which: Which, output: OutputFlag) -> anyhow::Result<()> {
+    let (mut written, mut last) = (output.list(), String::new());
     loop {
         let page = store.principals_after(&last, which).await?;
-        let Some(newest) = page.last() else { return Ok(()) };
+        let Some(newest) = page.last() else { return written.end() };
         last.clone_from(&newest.subject);
-        print(page.iter().map(line).collect::<String>())?;
+        written.page(page.iter().map(Row::of))?;
     }
 }
 
-fn line(principal: &Principal) -> String {
-    let Principal { subject, tenant, roles, .. } = principal;
-    let named = |name: &str, value: &str| if value.is_empty() { String::new() } else { format!("\t{name}={value}") };
-    let (tenant, roles) = (named("tenant", tenant), named("roles", &roles.join(",")));
-    format!("{subject}\t{}\t{}{tenant}{roles}\n", kind(principal), standing(principal))
+/// A principal in a list.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    kind: &'static str,
+    state: &'static str,
+    tenant: &'a str,
+    roles: &'a [String],
 }
 
-fn shown(principal: &Principal, client: Option<&Client>) -> String {
-    let Principal { subject, tenant, roles, .. } = principal;
-    let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
-    let (tenant, roles) = (or_none(tenant), or_none(&roles.join(", ")));
-    let secrets = client.map(|client| match client.earlier_until(verify::now()) {
-        _ if client.secret_hash.is_empty() => String::new(),
-        Some(until) => format!("secrets  2; the earlier one is valid until {}\n", moment(until)),
-        None => "secrets  1\n".to_owned(),
-    });
-    let (kind, state, secrets) = (kind(principal), standing(principal), secrets.unwrap_or_default());
-    format!("name     {subject}\nkind     {kind}\nstate    {state}\ntenant   {tenant}\nroles    {roles}\n{secrets}")
+impl<'a> Row<'a> {
+    fn of(principal: &'a Principal) -> Self {
+        let Principal { subject: name, tenant, roles, .. } = principal;
+        Self { name, kind: kind(principal), state: standing(principal), tenant, roles }
+    }
 }
 
-fn links(links: &[Link]) -> String {
-    let line = |link: &Link| format!("link     {} {}\n", link.issuer, link.external);
-    links.iter().map(line).collect()
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, state, tenant, roles } = self;
+        write!(f, "{name}\t{kind}\t{state}")?;
+        if !tenant.is_empty() {
+            write!(f, "\ttenant={tenant}")?;
+        }
+        if !roles.is_empty() {
+            write!(f, "\troles={}", roles.join(","))?;
+        }
+        f.write_str("\n")
+    }
 }
 
-fn keys(keys: &[ClientKey]) -> String {
-    let line = |key: &ClientKey| {
-        let (algorithm, kid) = (key.jwk.algorithm.name(), &key.jwk.kid);
-        let ends =
-            if key.expires_at == 0 { String::new() } else { format!("; valid until {}", moment(key.expires_at)) };
-        format!("key      {algorithm} {kid}{ends}\n")
-    };
-    keys.iter().map(line).collect()
+/// All that is known of a principal.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    principal: Row<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets: Option<Secrets>,
+    keys: Vec<Key<'a>>,
+    links: Vec<LinkRow<'a>>,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, kind, state, tenant, roles } = &self.principal;
+        let tenant = if tenant.is_empty() { "none" } else { tenant };
+        let roles = if roles.is_empty() { "none".to_owned() } else { roles.join(", ") };
+        writeln!(f, "name     {name}\nkind     {kind}\nstate    {state}\ntenant   {tenant}\nroles    {roles}")?;
+        match &self.secrets {
+            Some(Secrets { earlier_until: Some(until), .. }) => {
+                writeln!(f, "secrets  2; the earlier one is valid until {until}")?;
+            }
+            Some(_) => writeln!(f, "secrets  1")?,
+            None => {}
+        }
+        for Key { alg, kid, ends } in &self.keys {
+            let ends = ends.as_ref().map_or_else(String::new, |ends| format!("; valid until {ends}"));
+            writeln!(f, "key      {alg} {kid}{ends}")?;
+        }
+        self.links.iter().try_for_each(|LinkRow { issuer, external }| writeln!(f, "link     {issuer} {external}"))
+    }
+}
+
+/// How many secrets of a program are valid.
+#[derive(Serialize)]
+struct Secrets {
+    valid: u8,
+    /// Until when the one before is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earlier_until: Option<String>,
+}
+
+impl Secrets {
+    /// None of a program that has keys instead.
+    fn of(client: &Client) -> Option<Self> {
+        let earlier_until = client.earlier_until(verify::now()).map(|until| moment(until).to_string());
+        let valid = if earlier_until.is_some() { 2 } else { 1 };
+        (!client.secret_hash.is_empty()).then_some(Self { valid, earlier_until })
+    }
+}
+
+/// A key that a program logs in with.
+#[derive(Serialize)]
+struct Key<'a> {
+    alg: &'static str,
+    kid: &'a str,
+    /// None of one that does not end.
+    ends: Option<String>,
+}
+
+impl<'a> Key<'a> {
+    fn of(key: &'a ClientKey) -> Self {
+        Self { alg: key.jwk.algorithm.name(), kid: &key.jwk.kid, ends: moment_unless_zero(key.expires_at) }
+    }
+}
+
+/// Somebody of another issuer who logs in as a principal.
+#[derive(Serialize)]
+struct LinkRow<'a> {
+    issuer: &'a str,
+    external: &'a str,
 }
 
 fn kind(principal: &Principal) -> &'static str {
@@ -146,7 +222,12 @@ fn standing(principal: &Principal) -> &'static str {
 }
 
 /// A moment in seconds since 1970, for people.
-pub(super) fn moment(seconds: i64) -> impl std::fmt::Display {
+pub(super) fn moment(seconds: i64) -> impl fmt::Display {
     let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since)
+}
+
+/// The same, and none for what is never.
+pub(super) fn moment_unless_zero(seconds: i64) -> Option<String> {
+    (seconds != 0).then(|| moment(seconds).to_string())
 }

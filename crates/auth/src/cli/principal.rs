@@ -1,10 +1,11 @@
 //! `accord-auth principal`.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use accord_runtime::output::print;
+use accord_runtime::{cli::OutputFlag, output::print};
 use accord_token::Kind;
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::{ACTOR, Context, lifecycle::LifecycleCommand};
 use crate::{
@@ -62,6 +63,8 @@ pub enum PrincipalCommand {
         /// Only as this principal.
         #[arg(long)]
         subject: Option<String>,
+        #[command(flatten)]
+        output: OutputFlag,
     },
     #[command(flatten)]
     Lifecycle(LifecycleCommand),
@@ -121,7 +124,9 @@ impl PrincipalCommand {
                     link.external, link.issuer
                 ));
             }
-            Self::Links { subject } => return links(&context.existing_store().await?, subject.as_deref()).await,
+            Self::Links { subject, output } => {
+                return links(&context.existing_store().await?, subject.as_deref(), output).await;
+            }
             Self::Lifecycle(command) => return command.run(Which::Principals, context).await,
         };
         let password = password_file.as_deref().map(secret_file::read).transpose()?;
@@ -141,14 +146,28 @@ impl PrincipalCommand {
 }
 
 /// Page by page, as principals are.
-async fn links(store: &Store, subject: Option<&str>) -> anyhow::Result<()> {
-    let mut last = Link::default();
+async fn links(store: &Store, subject: Option<&str>, output: OutputFlag) -> anyhow::Result<()> {
+    let (mut written, mut last) = (output.list(), Link::default());
     loop {
         let page = store.links_after(&last, subject).await?;
-        let Some((newest, _)) = page.last() else { return Ok(()) };
+        let Some((newest, _)) = page.last() else { return written.end() };
         last.clone_from(newest);
-        let line = |(Link { issuer, external }, subject): &(Link, String)| format!("{issuer}\t{external}\t{subject}\n");
-        print(page.iter().map(line).collect::<String>())?;
+        written.page(page.iter().map(|(Link { issuer, external }, subject)| LinkRow { issuer, external, subject }))?;
+    }
+}
+
+/// Who of another issuer logs in as whom.
+#[derive(Serialize)]
+struct LinkRow<'a> {
+    issuer: &'a str,
+    external: &'a str,
+    subject: &'a str,
+}
+
+impl fmt::Display for LinkRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, external, subject } = self;
+        writeln!(f, "{issuer}\t{external}\t{subject}")
     }
 }
 

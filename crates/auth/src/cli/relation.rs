@@ -1,7 +1,10 @@
 //! `accord-auth relation`.
 
-use accord_runtime::output::print;
+use std::fmt;
+
+use accord_runtime::{cli::OutputFlag, output::print};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::{ACTOR, Context};
 use crate::{
@@ -33,6 +36,8 @@ pub enum RelationCommand {
         /// Only of this subject, `User/ada`.
         #[arg(long, default_value = "", hide_default_value = true)]
         subject: String,
+        #[command(flatten)]
+        output: OutputFlag,
     },
 }
 
@@ -70,9 +75,9 @@ impl RelationCommand {
                 let is_news = write(&store, &policies, changes).await?;
                 print(if is_news { "removed\n" } else { "there is none\n" })
             }
-            Self::List { r#type, object, subject } => {
+            Self::List { r#type, object, subject, output } => {
                 policies.objects.permission(&r#type)?;
-                list(&store, Which { object_type: &r#type, object: &object, subject: &subject }).await
+                list(&store, Which { object_type: &r#type, object: &object, subject: &subject }, output).await
             }
         }
     }
@@ -85,16 +90,34 @@ async fn write(store: &Store, policies: &Policies, changes: RelationChanges) -> 
 }
 
 /// Page by page, as principals are.
-async fn list(store: &Store, which: Which<'_>) -> anyhow::Result<()> {
+async fn list(store: &Store, which: Which<'_>, output: OutputFlag) -> anyhow::Result<()> {
+    let mut written = output.list();
     let mut last = Relation { object: String::new(), relation: String::new(), subject: String::new() };
     loop {
         let page = store.relations_after(&last, which).await?;
-        let Some(newest) = page.last() else { return Ok(()) };
+        let Some(newest) = page.last() else { return written.end() };
         last.clone_from(newest);
-        print(page.iter().map(line).collect::<String>())?;
+        written.page(page.iter().map(Row::of))?;
     }
 }
 
-fn line(Relation { object, relation, subject }: &Relation) -> String {
-    format!("{object}\t{relation}\t{subject}\n")
+/// A relation in a list.
+#[derive(Serialize)]
+struct Row<'a> {
+    object: &'a str,
+    relation: &'a str,
+    subject: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn of(Relation { object, relation, subject }: &'a Relation) -> Self {
+        Self { object, relation, subject }
+    }
+}
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { object, relation, subject } = self;
+        writeln!(f, "{object}\t{relation}\t{subject}")
+    }
 }

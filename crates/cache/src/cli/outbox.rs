@@ -1,14 +1,18 @@
 //! `accord-cache outbox`: puts triggers into databases of others, takes them away, and says how they stand.
 
+use std::fmt;
 use std::process::ExitCode;
 
+use accord_runtime::cli::OutputFlag;
+use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::print;
 use accord_store::StoreUrl;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use crate::config::Config;
-use crate::outbox::database::Database;
+use crate::outbox::database::{Database, Reading};
 use crate::outbox::{Installation, OutboxConfig, install_statements, uninstall_statements};
 
 /// What can be done with an outbox.
@@ -19,7 +23,12 @@ pub enum OutboxCommand {
     /// Remove the triggers, and the outbox with what nobody has read.
     Uninstall(Change),
     /// Say whether it is as the configuration wants it, and how far it was read; exit status 1 where it is not.
-    Status(Which),
+    Status {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        output: OutputFlag,
+    },
 }
 
 /// Which outbox.
@@ -51,7 +60,7 @@ impl OutboxCommand {
         match self {
             Self::Install(change) => change.run(config, true).await,
             Self::Uninstall(change) => change.run(config, false).await,
-            Self::Status(which) => which.status(config).await,
+            Self::Status { which, output } => which.status(config, output).await,
         }
     }
 }
@@ -75,25 +84,39 @@ impl Which {
         connected.with_context(|| format!("the database of the outbox {} can't be used", outbox.name))
     }
 
-    async fn status(&self, config: &Config) -> anyhow::Result<ExitCode> {
-        let mut code = ExitCode::SUCCESS;
+    async fn status(&self, config: &Config, output: OutputFlag) -> anyhow::Result<ExitCode> {
+        let (mut list, mut is_good) = (output.list(), true);
         for outbox in self.of(config)? {
             let mut database = self.connect(outbox).await?;
             let missing = database.missing(outbox).await?;
-            let mut lines = vec![format!(
-                "{}: {}",
-                outbox.name,
-                if missing.is_empty() { "installed" } else { "not as configured" }
-            )];
-            if !missing.is_empty() {
-                code = ExitCode::FAILURE;
-            }
+            is_good &= missing.is_empty();
             // Where there is none, nothing else can be said of it.
-            lines.extend(missing);
-            lines.extend(database.status().await.unwrap_or_default());
-            print(lines.join("\n  ") + "\n")?;
+            let reading = database.status().await.ok();
+            list.page([Standing { name: &outbox.name, installed: missing.is_empty(), missing, reading }])?;
         }
-        Ok(code)
+        list.end()?;
+        Ok(ExitStatus::of(is_good).into())
+    }
+}
+
+/// How an outbox stands.
+#[derive(Serialize)]
+struct Standing<'a> {
+    name: &'a str,
+    installed: bool,
+    missing: Vec<String>,
+    #[serde(flatten)]
+    reading: Option<Reading>,
+}
+
+impl fmt::Display for Standing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.name, if self.installed { "installed" } else { "not as configured" })?;
+        self.missing.iter().try_for_each(|missing| writeln!(f, "  {missing}"))?;
+        let Some(Reading { read, written, max_rows, reader, read_ago_s }) = &self.reading else { return Ok(()) };
+        let reader = reader.as_deref().unwrap_or("nobody");
+        writeln!(f, "  read up to {read} of {written}, {} of {max_rows} to be read", written - read)?;
+        writeln!(f, "  everything was read {read_ago_s:.1} s ago; the reader is {reader}")
     }
 }
 
@@ -112,7 +135,7 @@ impl Change {
             done.with_context(|| format!("the outbox {} is left as it was", outbox.name))?;
             print(format!("{}: {}\n", outbox.name, if is_install { "installed" } else { "removed" }))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success.into())
     }
 }
 

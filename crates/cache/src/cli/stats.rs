@@ -7,6 +7,8 @@ use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use accord_runtime::cli::OutputFlag;
+use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::print;
 use clap::Args;
 use http::Uri;
@@ -27,6 +29,8 @@ pub struct Stats {
     /// End after this many tables. Default: never, but at Ctrl-C.
     #[arg(long, value_name = "TABLES")]
     count: Option<u64>,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -39,7 +43,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 impl Stats {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let is_live = stdout().is_terminal();
+        let is_live = stdout().is_terminal() && !self.output.is_json();
         let (mut before, mut since) = (Scrape::of(&self.url).await?, Instant::now());
         let mut looks = time::interval(self.interval);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -48,7 +52,13 @@ impl Stats {
         for _ in 0..self.count.unwrap_or(u64::MAX) {
             looks.tick().await;
             let (now, at) = (Scrape::of(&self.url).await?, Instant::now());
-            let table = Table::between(&before, &now, at - since).to_string();
+            let table = Table::between(&before, &now, at - since);
+            if self.output.is_json() {
+                self.output.print(&table)?;
+                (before, since) = (now, at);
+                continue;
+            }
+            let table = table.to_string();
             if is_live && drawn > 0 {
                 // Back to where the last one began, and away with it.
                 print(format_args!("\x1b[{drawn}A\x1b[J"))?;
@@ -56,6 +66,6 @@ impl Stats {
             print(&table)?;
             (before, since, drawn) = (now, at, table.lines().count());
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitStatus::Success.into())
     }
 }

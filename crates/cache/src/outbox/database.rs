@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use accord_store::{ANSWER, within};
+use serde::Serialize;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
@@ -49,6 +50,19 @@ pub(super) struct Batch {
     /// The newest number that was taken.
     pub head: i64,
     pub changes: Vec<Change>,
+}
+
+/// How far an outbox was read.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reading {
+    /// The number up to which it was read, and the newest that was taken.
+    pub(crate) read: i64,
+    pub(crate) written: i64,
+    pub(crate) max_rows: i64,
+    /// Who reads it, if anybody does.
+    pub(crate) reader: Option<String>,
+    /// Seconds since everything was read.
+    pub(crate) read_ago_s: f64,
 }
 
 impl Database {
@@ -189,21 +203,22 @@ impl Database {
         Self::bounded(sqlx::query("SELECT current_user::text").fetch_one(&mut self.connection)).await?.try_get(0)
     }
 
-    /// How the outbox stands, in lines.
-    pub(crate) async fn status(&mut self) -> Result<Vec<String>, sqlx::Error> {
+    /// How far the outbox was read.
+    pub(crate) async fn status(&mut self) -> Result<Reading, sqlx::Error> {
         let sql = self.sql(
             "SELECT c.number, (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM SCHEMA.accord_outbox_numbers) AS head,
                 c.max_rows, CASE WHEN c.held_until > clock_timestamp() THEN c.holder ELSE '' END AS holder,
                 EXTRACT(EPOCH FROM clock_timestamp() - c.read_at)::float8 AS lag FROM SCHEMA.accord_outbox_cursor AS c",
         );
         let row = Self::bounded(sqlx::query(sql).fetch_one(&mut self.connection)).await?;
-        let (number, head): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let (most, holder, lag): (i64, String, f64) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-        let holder = if holder.is_empty() { "nobody".to_owned() } else { holder };
-        Ok(vec![
-            format!("read up to {number} of {head}, {} of {most} to be read", head - number),
-            format!("everything was read {lag:.1} s ago; the reader is {holder}"),
-        ])
+        let holder: String = row.try_get(3)?;
+        Ok(Reading {
+            read: row.try_get(0)?,
+            written: row.try_get(1)?,
+            max_rows: row.try_get(2)?,
+            reader: Some(holder).filter(|holder| !holder.is_empty()),
+            read_ago_s: row.try_get(4)?,
+        })
     }
 
     /// What is missing of what this configuration wants, in the words of an operator.

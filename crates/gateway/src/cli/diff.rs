@@ -6,15 +6,13 @@ use std::process::ExitCode;
 use accord_contract::{Change, Contract, Overlay, Severity, Source, diff};
 use accord_runtime::cli::OutputFlag;
 use accord_runtime::config::{self, Overrides};
+use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::{print, print_error};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{build, incomplete};
 use crate::config::Config;
-
-/// The exit status where a contract can't be read.
-const UNREADABLE: u8 = 2;
 
 /// Which contracts are compared, and what of it fails.
 #[derive(Debug, Args)]
@@ -67,7 +65,7 @@ pub(super) async fn run(arguments: DiffArguments, config: &Config) -> anyhow::Re
     for problem in problems {
         print_error(format_args!("error: {}", problem.trim_start_matches("error: ")));
     }
-    let (Ok(old), Ok(new)) = (old, new) else { return Ok(ExitCode::from(UNREADABLE)) };
+    let (Ok(old), Ok(new)) = (old, new) else { return Ok(ExitStatus::Usage.into()) };
     let changes = diff(&old, &new);
     if arguments.output.is_json() {
         let changes: Vec<_> = changes.iter().map(object).collect();
@@ -78,7 +76,7 @@ pub(super) async fn run(arguments: DiffArguments, config: &Config) -> anyhow::Re
         }
     }
     let has_failed = changes.iter().any(|change| arguments.fail_on.fails(change));
-    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(ExitStatus::of(!has_failed).into())
 }
 
 fn object(change: &Change) -> Value {

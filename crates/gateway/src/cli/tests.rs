@@ -18,6 +18,11 @@ const CATALOG: [&str; 2] = ["--upstream", "catalog=http://127.0.0.1:9000"];
 const SHOP: [&str; 2] = ["--upstream", "shop=http://127.0.0.1:9100"];
 
 #[test]
+fn commands_have_examples_that_can_be_typed_and_show_as_json() {
+    assert_eq!(cli::shell_habits::<AccordGateway>(), [""; 0]);
+}
+
+#[test]
 fn upstream_flag_of_the_same_name_adds_an_endpoint() {
     let found = upstreams(&[&CATALOG[..], &SHOP, &["--upstream", "shop=http://127.0.0.1:9101"]].concat()).unwrap();
     let urls: Vec<_> = found.iter().map(|upstream| (upstream.name.as_str(), upstream.urls.len())).collect();
@@ -229,7 +234,9 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         "explain.enabled = true",
         "console.enabled = true",
     ];
-    let others = [&shown[..], &["cache.replicas = []", "discovery.dns.servers = []"], &upstream, &["contract.overlays = []"]].concat();
+    let others =
+        [&shown[..], &["cache.replicas = []", "discovery.dns.servers = []"], &upstream, &["contract.overlays = []"]]
+            .concat();
     let expected = [&listeners[..], &["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
     assert_eq!(accepted, expected);
 }

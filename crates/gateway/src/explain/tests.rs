@@ -7,7 +7,7 @@ async fn sample() -> Arc<MethodTable> {
 
 /// The text about a method of the table.
 fn text_of(table: &MethodTable, method: &str) -> String {
-    text(table.contract().method(method).unwrap(), table)
+    Explanation::of(table.contract().method(method).unwrap(), table).to_string()
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn binding_without_a_plan_is_shown_as_not_served_with_what_is_in_its_way()
     assert_eq!(answer.http, ["PUT /v2/{product.id}"]);
     let [why] = &answer.http_not_served[..] else { panic!("{answer:?}") };
     assert!(why.starts_with("`PUT /v2/at/{product.update_time.seconds}`: path variable "), "{why}");
-    let text = text(method, &table);
+    let text = Explanation::of(method, &table).to_string();
     assert!(text.contains(&format!("\nhttp      PUT /v2/{{product.id}}\nhttp      not served: {why}\n")), "{text}");
 }
 

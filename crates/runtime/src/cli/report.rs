@@ -4,8 +4,8 @@ use std::{fmt, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{Output, OutputFlag};
-use crate::output::print;
+use super::OutputFlag;
+use crate::{exit_status::ExitStatus, output::print};
 
 /// Everything that was found, and what it comes to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -73,12 +73,12 @@ impl Report {
 
     /// The same, for whom the flag says.
     pub fn print_as(&self, flag: OutputFlag) -> anyhow::Result<ExitCode> {
-        print(self.written(matches!(flag.output, Output::Json)))?;
+        print(self.written(flag.is_json()))?;
         Ok(self.status())
     }
 
     fn status(&self) -> ExitCode {
-        if self.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        ExitStatus::of(self.good).into()
     }
 
     fn written(&self, as_json: bool) -> String {

@@ -6,9 +6,9 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use accord_runtime::{
     config::{
-        ConfigError, Configuration, Invalid, Loaded, Overrides, Secret,
+        ConfigError, Configuration, Invalid, Loaded, Overrides, Printed, Secret,
         bound::{Count, DAY, Time},
-        keys, load_with, print,
+        keys, load_with,
     },
     server::ListenConfig,
     telemetry::TelemetryConfig,
@@ -327,7 +327,7 @@ fn broken_toml_is_refused_where_it_breaks() {
 fn secret_is_never_printed() {
     let config = read("[auth]\nclient_secret = 'hunter2'\n", &[], Overrides::default()).unwrap();
     assert_eq!(config.auth.client_secret.expose(), "hunter2");
-    let shown = format!("{}{config:?}", print(&config));
+    let shown = format!("{}{config:?}", Printed(&config));
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
     let message = refused("[auth]\nclient_secret = 424242\n", &[]);
     assert_says(&message, &["accord.toml:2:17", "text in quotes"]);
@@ -339,7 +339,7 @@ fn secret_is_never_printed() {
 
 #[test]
 fn printed_configuration_can_be_read_again() {
-    let text = print(&read("[listen]\nmax_streams = 7\n", &[], Overrides::default()).unwrap());
+    let text = Printed(read("[listen]\nmax_streams = 7\n", &[], Overrides::default()).unwrap()).to_string();
     assert_eq!(read(&text, &[], Overrides::default()).unwrap().listen.max_streams, 7);
 }
 

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
 use super::scrape::Scrape;
 
 /// Between two scrapes.
@@ -108,6 +111,24 @@ impl<'a> Table<'a> {
         )
     }
 
+    fn namespace_objects(&self) -> Vec<Value> {
+        let object = |name: &str| {
+            let own = ("namespace", name);
+            let rate = |what: &str| self.rate(&format!("accord_cache_namespace_{what}_total"), &[own]);
+            let now = |what: &str| self.now.sum(&format!("accord_cache_namespace_{what}"), &[own]);
+            json!({
+                "namespace": name,
+                "reads_per_s": rate("reads"),
+                "hits_per_s": self.rate("accord_cache_namespace_reads_total", &[own, ("outcome", "hit")]),
+                "puts_per_s": rate("puts"),
+                "loads_per_s": rate("loads"),
+                "entries": now("entries"),
+                "bytes": now("bytes"),
+            })
+        };
+        self.now.values("accord_cache_namespace_entries", "namespace").into_iter().map(object).collect()
+    }
+
     fn namespaces(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.now.values("accord_cache_namespace_entries", "namespace");
         if names.is_empty() {
@@ -134,6 +155,36 @@ impl<'a> Table<'a> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// For programs: what there is now, and the rates of a second.
+impl Serialize for Table<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rate = |name: &str| self.rate(name, &[]);
+        let by = |name: &str, label: &str, values: &[&str]| -> Map<String, Value> {
+            values.iter().map(|value| ((*value).to_owned(), self.rate(name, &[(label, value)]).into())).collect()
+        };
+        let outcomes = OUTCOMES.map(|(_, outcome)| outcome);
+        let object = json!({
+            "seconds": self.seconds,
+            "bytes": self.gauge("accord_cache_bytes"),
+            "bytes_limit": self.gauge("accord_cache_bytes_limit"),
+            "entries": self.gauge("accord_cache_entries"),
+            "removals_per_s": by("accord_cache_removals_total", "cause", &["evicted", "replaced", "removed"]),
+            "reads_per_s": by("accord_cache_reads_total", "outcome", &outcomes),
+            "stale_per_s": by("accord_cache_stale_served_total", "reason", &["revalidating", "origin_failed"]),
+            "loads_per_s": by("accord_cache_load_duration_seconds_count", "result", &["ok", "not_found", "failed", "refused"]),
+            "load_seconds_per_s": rate("accord_cache_load_duration_seconds_sum"),
+            "flights": self.gauge("accord_cache_flights"),
+            "waiters": self.gauge("accord_cache_waiters"),
+            "leases_granted_per_s": rate("accord_cache_leases_granted_total"),
+            "leases_refused_per_s": rate("accord_cache_leases_refused_total"),
+            "invalidation_waits_per_s": rate("accord_cache_invalidation_wait_duration_seconds_count"),
+            "flushes": self.gauge("accord_cache_flushes_total"),
+            "namespaces": self.namespace_objects(),
+        });
+        object.serialize(serializer)
     }
 }
 
@@ -201,6 +252,15 @@ mod tests {
         assert!(text.starts_with("memory      1.0 MiB of 4.0 MiB (25.0%), 300 entries\n"), "{text}");
         assert!(text.contains("reads       50.0/s   hit 90.0%   miss 10.0%\n"), "{text}");
         assert!(text.contains("loads       5.0/s   failed 0.0%   20.0 ms each   0 in flight, 0 waiting\n"), "{text}");
+    }
+
+    #[test]
+    fn table_for_programs_has_the_same_figures() {
+        let [before, now] = [BEFORE, NOW].map(Scrape::parse);
+        let object = serde_json::to_value(Table::between(&before, &now, Duration::from_secs(2))).unwrap();
+        assert_eq!((&object["entries"], &object["reads_per_s"]["hit"]), (&json!(300.0), &json!(45.0)));
+        assert_eq!(object["loads_per_s"], json!({ "ok": 5.0, "not_found": 0.0, "failed": 0.0, "refused": 0.0 }));
+        assert_eq!(object["namespaces"][0]["reads_per_s"], json!(20.0));
     }
 
     #[test]
