@@ -65,6 +65,19 @@ class Reading(unittest.TestCase):
         self.assertFalse(pages.Block("page.md", 1, "echo kubectl", []).is_elsewhere())
 
 
+    def test_block_that_needs_what_is_not_here_says_what(self):
+        block = lambda text: pages.Block("page.md", 1, text, []).not_here()
+        self.assertIn("a compiler of protos", block("protoc -I proto notes.proto"))
+        self.assertIn("serves until it is stopped", block("accord-gateway serve"))
+        self.assertIsNone(block("accord-auth principal list"))
+
+    def test_page_whose_commands_nothing_runs_is_told(self):
+        check = Findings()
+        of_page = {name: [pages.Block(name, 1, "accord-auth principal list", [])] for name in ("unknown.md", "tokens.md", "policies.md")}
+        pages.check_every_page(check, of_page)
+        self.assertEqual(check.findings, ["unknown.md: its commands are run by nothing"])
+
+
 class Figures(unittest.TestCase):
     def test_figures_of_the_comparison_are_measured(self):
         check = Findings()
