@@ -46,7 +46,7 @@ use self::{
     stage::Stage,
     varied::Varied,
 };
-use crate::say::{note, say};
+use crate::say::{note, progress, say};
 
 /// What `cargo xtask bench` can be asked.
 #[derive(Debug, clap::Args)]
@@ -131,7 +131,8 @@ async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &
     }
     let amount = Amount::new(args.rounds, args.requests);
     let run = Run { stage: &stage, peers: &peers, load: &load, varied: &varied, amount, most: args.most };
-    for case in cases {
+    for (number, case) in (1..).zip(cases) {
+        progress(format_args!("case {number} of {}: {}", cases.len(), case.name));
         for outcome in run.case(case).await.with_context(|| format!("the case {}", case.name))? {
             say(outcome.table(earlier.as_ref()))?;
             report.add(&outcome, peers.missing());

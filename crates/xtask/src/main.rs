@@ -25,8 +25,21 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  The three and a sample, until Ctrl-C; on other ports:
+    cargo xtask up --ports 18080
+
+  What must pass, without what takes other servers:
+    cargo xtask test --embedded
+
+  The house rules:
+    cargo xtask tidy
+
+The exit status is 0 where all is well, 1 where it is not, 2 where the command line can't be understood.";
+
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
+#[command(bin_name = "cargo xtask", about, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     chore: Chore,

@@ -3,11 +3,19 @@
 
 use std::{
     error::Error,
+    ffi::{OsStr, OsString},
     fmt::{self, Display},
-    io::{ErrorKind, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result};
+
+/// To the first column, and away with what stands there.
+const CLEARED: &str = "\r\x1b[2K";
+
+/// Whether a line of [`progress`] stands on the terminal.
+static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
 /// Nobody reads the output any more, such as under `head`: what is being done ends, and there is nobody to be told.
 #[derive(Debug)]
@@ -28,6 +36,7 @@ pub(crate) fn say(line: impl Display) -> Result<()> {
 
 /// As [`say`], without ending the line.
 pub(crate) fn show(text: impl Display) -> Result<()> {
+    clear();
     write_to(stdout().lock(), text)
 }
 
@@ -40,7 +49,27 @@ fn write_to(mut out: impl Write, text: impl Display) -> Result<()> {
 
 /// Prints a line about the progress; it is lost where nobody reads it.
 pub(crate) fn note(line: impl Display) {
+    clear();
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// Shows how far something is, until the next line comes: on a terminal that can take it back, and without `NO_COLOR`.
+pub(crate) fn progress(line: impl Display) {
+    if is_live(stderr().is_terminal(), |name| std::env::var_os(name)) {
+        let _ = write!(stderr(), "{CLEARED}{line}").and_then(|()| stderr().flush());
+        IS_DRAWN.store(true, Ordering::Relaxed);
+    }
+}
+
+fn clear() {
+    if IS_DRAWN.swap(false, Ordering::Relaxed) {
+        let _ = write!(stderr(), "{CLEARED}");
+    }
+}
+
+fn is_live(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let no_color = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    is_terminal && !no_color && variable("TERM").as_deref() != Some(OsStr::new("dumb"))
 }
 
 #[cfg(test)]
@@ -60,6 +89,15 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Err(self.0.into())
         }
+    }
+
+    #[test]
+    fn progress_is_for_terminals_that_take_lines_back() {
+        let with = |name: &'static str, value: &'static str| move |asked: &str| (asked == name).then(|| value.into());
+        assert!(is_live(true, |_| None) && is_live(true, with("NO_COLOR", "")));
+        assert!(
+            !is_live(false, |_| None) && !is_live(true, with("NO_COLOR", "1")) && !is_live(true, with("TERM", "dumb"))
+        );
     }
 
     #[test]
