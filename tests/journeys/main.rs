@@ -6,6 +6,7 @@ mod administration;
 mod authenticate;
 mod api_keys;
 mod authorize;
+mod object_access;
 mod bounds;
 mod read_through;
 mod near;

@@ -76,6 +76,7 @@ impl From<NotAdmitted> for Status {
             NotAdmitted::MethodUnknown => Reason::MethodUnknown,
             NotAdmitted::Undeclared | NotAdmitted::UpstreamMissing => Reason::MethodUndeclared,
             NotAdmitted::Kind => Reason::PrincipalKindRefused,
+            NotAdmitted::Resource => Reason::ResourceMissing,
             NotAdmitted::Permission { .. } => Reason::PermissionMissing,
             NotAdmitted::Denial(_) => Reason::Internal,
         };

@@ -89,6 +89,7 @@ pub(crate) const READ: Question<'_> = Question {
     method: "catalog.v1.ProductService/GetProduct",
     permission: "catalog.products.read",
     audience: "catalog",
+    resource: "",
     address: None,
     protocol: "grpc",
     actor: None,

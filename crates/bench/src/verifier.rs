@@ -95,8 +95,15 @@ impl Verifier {
         let token = &self.tokens[number % self.tokens.len()];
         let verified = self.mesh.verify(token)?;
         let Some(method) = &self.method else { return Ok(()) };
-        let question =
-            Question { method, permission: "", audience: "bench", address: None, protocol: "grpc", actor: None };
+        let question = Question {
+            method,
+            permission: "",
+            audience: "bench",
+            resource: "",
+            address: None,
+            protocol: "grpc",
+            actor: None,
+        };
         let deadline = Deadline::after(TIMEOUT);
         let decision = self.mesh.decide(token, &verified, &question, deadline, &RequestId::new()).await?;
         ensure!(decision.passport.is_some(), "auth gives no passport");

@@ -24,6 +24,9 @@ pub(crate) fn policy(
         let remedy = "write `authenticated: true` for the kinds to count, or remove access.principal_kinds";
         refuse("access.principal_kinds", problem, remedy);
     }
+    if policy.resource.is_some() {
+        decided_about(policy, unary, &mut refuse);
+    }
     if let Some(cache) = &policy.cache {
         cached(cache, policy.kinds, level, unary, &mut refuse);
     }
@@ -52,6 +55,25 @@ pub(crate) fn policy(
         let problem = "the method is declared NO_SIDE_EFFECTS, so a call changes nothing that was cached";
         let remedy = "remove `invalidates`, or set `idempotency_level` to what a call does (IDEMPOTENT where it may be repeated)";
         refuse("invalidates", problem, remedy);
+    }
+}
+
+/// What has a meaning only where policies decide, about the one message of a request.
+fn decided_about(policy: &Policy, unary: bool, refuse: &mut impl FnMut(&str, &str, &str)) {
+    if !matches!(policy.access, Access::Permission(_)) {
+        let problem = "no policy is asked, since the method asks for no permission";
+        refuse("access.resource", problem, "declare `access.permission`, or name `access.resource` in `unset`");
+    }
+    if !unary {
+        let problem = "the messages of a stream are not read before it is decided who may call";
+        refuse("access.resource", problem, "declare it on unary methods only");
+    }
+    let shares = |cache: &&CachePolicy| cache.scope == CacheScope::Shared && !cache.key.is_empty();
+    if let (Some(cache), Some(resource)) = (policy.cache.as_ref().filter(shares), &policy.resource)
+        && !cache.key.contains(&resource.id)
+    {
+        let problem = "answers about several objects would be one, and are shared among all who may see any of them";
+        refuse("cache.key", problem, "add the field of access.resource, or use CACHE_SCOPE_PER_PRINCIPAL");
     }
 }
 

@@ -6,6 +6,7 @@ mod defaults;
 mod headers;
 mod json;
 mod rate_limit;
+mod resource;
 
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ pub(crate) fn policy(
         deadline: compiler.deadline(effective.deadline.unwrap_or_default()),
         access: compiler.access(effective.access.as_ref()),
         kinds: compiler.kinds(effective.access.as_ref()),
+        resource: effective
+            .access
+            .as_ref()
+            .and_then(|access| resource::compile(&access.resource, descriptor, &mut compiler.bounds)),
         cache: effective.cache.as_ref().map(|cache| compiler.cache(cache)),
         invalidates: compiler.invalidates(&effective.invalidates),
         invalidation_expires: compiler.invalidation_expires(effective),

@@ -47,7 +47,7 @@ pub use overlay::Overlay;
 pub use path::{PathError, compile_path};
 pub use policy::{
     Access, CachePolicy, CacheScope, Deadline, Idempotency, JsonPolicy, Kinds, Near, OnCacheFailure, Policy,
-    PrincipalKind, RateLimit, RateLimitBy, RateLimitPlan, Retry,
+    PrincipalKind, RateLimit, RateLimitBy, RateLimitPlan, Resource, Retry,
 };
 pub use source::{Source, SourceError};
 pub use template::{TemplateError, compile_template};

@@ -22,6 +22,9 @@ pub const MAX_HEADER_NAMES: usize = 16;
 /// Characters of one of them: names are sent with every read of the method.
 pub const MAX_HEADER_NAME: usize = 100;
 
+/// Bytes of the id in `access.resource`, as auth has them for its objects. Each decision is remembered with it.
+pub const OBJECT_ID: RangeInclusive<usize> = 1..=256;
+
 /// Plans of one rate limit: each call is compared with all of them.
 pub const MAX_RATE_LIMIT_PLANS: usize = 16;
 

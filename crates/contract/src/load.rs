@@ -300,9 +300,10 @@ fn not_served(finding: &mut Finding) {
     finding.remedy.push_str(", or drop the method's bindings with `http = false` in an overlay");
 }
 
-/// Caching, invalidating and idempotency keys read fields of the message; repeating a call needs it whole.
+/// Caching, invalidating, idempotency keys and decisions about an object read fields of the message; repeating a call needs it whole.
 fn reads(policy: &Policy, kind: MethodKind) -> bool {
     let reads = policy.cache.is_some() || policy.idempotency.is_some() || !policy.invalidates.is_empty();
+    let reads = reads || policy.resource.is_some();
     kind == MethodKind::Unary && (reads || policy.retry.is_some() || policy.validate == Some(true))
 }
 

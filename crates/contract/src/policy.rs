@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::policy::v1::Criticality;
-use accord_wire::{FieldPath, Template, VersionPath};
+use accord_wire::{FieldPath, Malformed, Template, VersionPath};
 use tonic::Code;
+
+use crate::limits::OBJECT_ID;
 
 /// How a method behaves in operation.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Policy {
     pub access: Access,
     /// The kinds of principals that may call.
     pub kinds: Kinds,
+    /// The object that access is decided about; the upstream where there is none.
+    pub resource: Option<Resource>,
     /// How an answer may be reused; not at all where there is none.
     pub cache: Option<CachePolicy>,
     /// What a call makes invalid. Templates over the request only.
@@ -68,6 +72,27 @@ pub enum Access {
     Authenticated,
     /// A principal to whom this permission is granted.
     Permission(Arc<str>),
+}
+
+/// The object of a request: its type, and the field that has its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The type, as policies name it.
+    pub object_type: Box<str>,
+    /// What stands before the id, the type included: `Product/`, or `Order/eu-`.
+    pub(crate) beginning: Box<str>,
+    pub(crate) id: FieldPath,
+}
+
+impl Resource {
+    /// The object that a request names, `Product/42`; None where it names none.
+    pub fn of(&self, request: &[u8]) -> Result<Option<String>, Malformed> {
+        let Some(value) = self.id.scalar(request)? else { return Ok(None) };
+        let value = value.text();
+        // What is longer is no id, and would be kept with each decision about it.
+        let is_id = OBJECT_ID.contains(&value.len());
+        Ok(is_id.then(|| [&*self.beginning, &*value].concat()))
+    }
 }
 
 /// A kind of principal.

@@ -79,8 +79,6 @@ pub(crate) struct Arrival {
     pub explain: Option<ExplainMode>,
     /// The head, without anything that only our own hops may say.
     pub parts: Parts,
-    /// The body, untouched.
-    pub body: Incoming,
     /// The request's id.
     pub id: RequestId,
     /// What is noted of the call.
@@ -100,7 +98,7 @@ pub(crate) fn admit(
     trusted_hops: usize,
     cors: &ArcSwapOption<Cors>,
     request: Request<Incoming>,
-) -> Result<Arrival, Fault> {
+) -> Result<(Arrival, Incoming), Fault> {
     let (mut parts, body) = request.into_parts();
     let passport = passport(listener, &parts.headers)?;
     // What comes from outside is as critical as its contract says.
@@ -115,7 +113,7 @@ pub(crate) fn admit(
     let address = caller(listener, trusted_hops, &mut parts);
     let id = request::id(&parts.extensions);
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
-    Ok(Arrival {
+    let arrival = Arrival {
         listener,
         protocol,
         passport,
@@ -123,13 +121,13 @@ pub(crate) fn admit(
         options,
         explain,
         parts,
-        body,
         id,
         record,
         address,
         connection,
         certificate,
-    })
+    };
+    Ok((arrival, body))
 }
 
 impl Arrival {

@@ -11,7 +11,7 @@ use accord_contract::Access;
 use accord_mesh::{
     ActorToken, Decision, MeshClient, Question,
     guard::principal_kind,
-    refusal::{permission_missing, reason},
+    refusal::{permission_missing, permission_missing_on_object, reason},
 };
 use accord_runtime::deadline::Deadline;
 use accord_token::{Kind, Refusal, Verified, refusal::actor_chain_too_long};
@@ -69,11 +69,12 @@ impl Permit {
     }
 }
 
-/// Asks auth, whose answers are remembered for as long as they hold.
+/// Asks auth, whose answers are remembered for as long as they hold: about the object of the request, where its contract says one.
 pub(crate) async fn authorize(
     mesh: &MeshClient,
     entry: &Arc<MethodEntry>,
     identity: Option<Identity<'_>>,
+    resource: Option<&str>,
     arrival: &Arrival,
     deadline: Deadline,
 ) -> Result<Permit, Fault> {
@@ -96,6 +97,7 @@ pub(crate) async fn authorize(
         method: &entry.method.name,
         permission,
         audience: &entry.method.upstream,
+        resource: resource.unwrap_or_default(),
         address: Some(arrival.address),
         protocol: arrival.protocol,
         actor,
@@ -110,7 +112,11 @@ pub(crate) async fn authorize(
 fn denied(refused: Refusal, question: &Question<'_>, identity: &Identity<'_>, listener: ListenerKind) -> Fault {
     let message = match refused {
         Refusal::PermissionMissing => {
-            permission_missing(&decided_for(identity, listener), question.permission, question.audience)
+            let who = decided_for(identity, listener);
+            match question.resource.split_once('/') {
+                Some((object_type, _)) => permission_missing_on_object(&who, question.permission, object_type),
+                None => permission_missing(&who, question.permission, question.audience),
+            }
         }
         Refusal::ActorChainTooLong => {
             let actor = identity.actor.as_ref().map(|(actor, _)| &*actor.claims.sub);

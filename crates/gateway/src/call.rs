@@ -14,13 +14,14 @@ use crate::{
     invalidate::{Invalidator, PendingInvalidation},
     live::LiveSettings,
     memory::{CallMemory, HeldBytes, MemoryBudget},
-    message,
+    message::{self, RequestBody},
     near::{self, Lookup, NearCache, Place},
     protocol::{
         BodyMode, Compression, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol, compressed,
     },
     rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
+    resource,
     revocation::Withdrawal,
     stream_limits::{self, StreamLimits, StreamState},
     table::Tables,
@@ -119,7 +120,7 @@ pub(crate) async fn travel(
     request: Request<Incoming>,
     explanation: &mut Explanation,
 ) -> Result<Response<AnswerBody>, Fault> {
-    let mut arrival = admit(listener, protocol, gateway.live.trusted_hops(), &gateway.live.cors, request)?;
+    let (mut arrival, body) = admit(listener, protocol, gateway.live.trusted_hops(), &gateway.live.cors, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.series));
     let policy = &route.entry.method.policy;
@@ -134,15 +135,17 @@ pub(crate) async fn travel(
     let memory = CallMemory::new(&gateway.memory, holder);
     let explainer = (&gateway.mesh, gateway.live.explains());
     explanation.begin(explainer, &route, identity.as_ref(), &arrival, deadline).await?;
-    let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
+    let (resource, body) = resource(&route, &arrival, body, &memory, deadline).await?;
+    explanation.resource(resource.as_deref());
+    let permit = authorize(&gateway.mesh, &route.entry, identity, resource.as_deref(), &arrival, deadline).await?;
     explanation.permitted(&permit);
     let allowance = rate_limit(gateway.shared_limits.as_ref(), protocol, &permit, deadline, explanation).await?;
     let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &mut arrival, route.mode);
     if explanation.is_dry_run() {
-        return Err(Box::pin(dry_run(gateway, &call, &route, arrival, explanation)).await);
+        return Err(Box::pin(dry_run(gateway, &call, &route, arrival, body, explanation)).await);
     }
     let record = arrival.record.clone();
-    let answered = within(deadline, &record, pin!(answer(gateway, call, route, arrival))).await;
+    let answered = within(deadline, &record, pin!(answer(gateway, call, route, arrival, body))).await;
     let mut response = answered.map_err(|fault| allowance.on(fault))?;
     allowance.add_headers(response.headers_mut());
     if is_deprecated {
@@ -151,6 +154,21 @@ pub(crate) async fn travel(
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
     write_by(deadline);
     Ok(response.map(|body| HoldingBody::new(body, Some(slot))))
+}
+
+/// The object that access is decided about, where the contract says one, and the body: untouched where it says none.
+async fn resource(
+    route: &RouteMatch,
+    arrival: &Arrival,
+    body: Incoming,
+    memory: &CallMemory,
+    deadline: Deadline,
+) -> Result<(Option<String>, RequestBody), Fault> {
+    let Some(declared) = &route.entry.method.policy.resource else { return Ok((None, RequestBody::Incoming(body))) };
+    // In a place of its own: other calls have no use for the room that this takes.
+    let mut read = Box::pin(resource::read(declared, route, arrival, body, memory));
+    let (resource, body) = within(deadline, &arrival.record, read.as_mut()).await?;
+    Ok((Some(resource), body))
 }
 
 /// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun. The work is pinned
@@ -172,11 +190,13 @@ async fn answer(
     call: Call,
     route: RouteMatch,
     arrival: Arrival,
+    body: RequestBody,
 ) -> Result<Response<Body>, Fault> {
-    let Arrival { options, parts, body, .. } = arrival;
+    let Arrival { options, parts, .. } = arrival;
     let memory = call.memory.clone();
     let reply = match route.mode {
         BodyMode::PassThrough => {
+            let RequestBody::Incoming(body) = body else { return Err(Fault::unreadable()) };
             let frames = route.frames(PassedBody::new(body, parts.version), &memory);
             Reply::Stream(pass_through(gateway, &call, frames).await?)
         }
@@ -222,9 +242,10 @@ async fn dry_run(
     call: &Call,
     route: &RouteMatch,
     arrival: Arrival,
+    body: RequestBody,
     explanation: &mut Explanation,
 ) -> Fault {
-    let Arrival { options, parts, body, .. } = arrival;
+    let Arrival { options, parts, .. } = arrival;
     let tried = async {
         if route.mode == BodyMode::PassThrough {
             return Ok("upstream");

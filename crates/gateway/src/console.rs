@@ -156,6 +156,7 @@ impl Console {
                 method: CALL,
                 permission: PERMISSION,
                 audience: "",
+                resource: "",
                 address: None,
                 protocol: "json",
                 actor: None,

@@ -102,6 +102,15 @@ impl Explanation {
         self.told.as_ref().is_some_and(|told| told.is_dry_run)
     }
 
+    /// Notes what access is decided about.
+    pub(crate) fn resource(&mut self, resource: Option<&str>) {
+        let Some(resource) = resource else { return };
+        self.record.step("resource");
+        if let Some(told) = &mut self.told {
+            told.facts.put("resource", resource.into());
+        }
+    }
+
     /// Notes that the call may go on, and by which policies.
     pub(crate) fn permitted(&mut self, permit: &Permit) {
         self.record.step("authorize");
@@ -174,6 +183,7 @@ async fn may_know(
         method,
         permission: PERMISSION,
         audience: "",
+        resource: "",
         address: Some(arrival.address),
         protocol: arrival.protocol,
         actor: None,

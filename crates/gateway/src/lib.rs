@@ -26,6 +26,7 @@ mod table;
 mod authenticate;
 mod concurrency_limit;
 mod memory;
+mod resource;
 mod authorize;
 mod rate_limit;
 mod message;

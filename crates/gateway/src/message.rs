@@ -3,7 +3,7 @@
 use crate::{
     beside_workers,
     fault::Fault,
-    memory::{self, HeldBytes},
+    memory::{self, CallMemory, HeldBytes},
     protocol::RouteMatch,
     table::MethodEntry,
     upstream::Call,
@@ -21,18 +21,53 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+/// What a request brings beside its head.
+pub(crate) enum RequestBody {
+    /// As it comes.
+    Incoming(Incoming),
+    /// Its one message, where it had to be read before anything was decided.
+    Message(HeldBytes),
+}
+
+impl RequestBody {
+    /// Whether it is known to have nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Incoming(body) if body.is_end_stream())
+    }
+}
+
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires and the
-/// rules of its message. What is read is counted as it comes.
-pub(crate) async fn read(route: &RouteMatch, parts: &Parts, body: Incoming, call: &Call) -> Result<HeldBytes, Fault> {
-    let mut held = call.memory.request();
-    let message = route.read(parts, CountedBody { body, read: 0, record: &call.record }, &mut held).await?;
-    call.record.step("message");
-    if let Some(field) = route.entry.method.missing(&message).map_err(|_| Fault::unreadable())? {
+/// rules of its message.
+pub(crate) async fn read(
+    route: &RouteMatch,
+    parts: &Parts,
+    body: RequestBody,
+    call: &Call,
+) -> Result<HeldBytes, Fault> {
+    let message = match body {
+        RequestBody::Incoming(body) => receive(route, parts, body, &call.memory, &call.record).await?,
+        RequestBody::Message(message) => message,
+    };
+    if let Some(field) = route.entry.method.missing(&message.bytes).map_err(|_| Fault::unreadable())? {
         return Err(Fault::violation(Reason::FieldInvalid, &field, "is required"));
     }
     if route.entry.rules.is_some() {
-        validate(&route.entry, &message, call).await?;
+        validate(&route.entry, &message.bytes, call).await?;
     }
+    Ok(message)
+}
+
+/// The one message of a request as it stands. What is read is counted as it comes.
+pub(crate) async fn receive(
+    route: &RouteMatch,
+    parts: &Parts,
+    body: Incoming,
+    memory: &CallMemory,
+    record: &CallRecord,
+) -> Result<HeldBytes, Fault> {
+    let mut held = memory.request();
+    let message = route.read(parts, CountedBody { body, read: 0, record }, &mut held).await?;
+    record.step("message");
     Ok(HeldBytes::new(message, held))
 }
 

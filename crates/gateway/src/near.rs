@@ -9,7 +9,7 @@ use crate::{
     consistency_token::PassedTokens,
     fault::Fault,
     memory::HeldBytes,
-    message,
+    message::{self, RequestBody},
     protocol::{CacheControl, Consistency, Keep, RouteMatch, Written, WrittenAs},
     upstream::Call,
 };
@@ -18,7 +18,6 @@ use accord_contract::{CachePolicy, limits::MAX_LEASE};
 use accord_readthrough::{Asked, ConsistencyRequirement, Hit, Lease, Live, Near, NearLimits, Sighting, Tag};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
-use hyper::body::{Body as _, Incoming};
 use key::{NearKey, NearQuery};
 use opentelemetry::metrics::Counter;
 use std::{sync::Arc, time::Duration};
@@ -73,14 +72,14 @@ pub(crate) async fn look_up(
     call: &Call,
     route: &RouteMatch,
     parts: &Parts,
-    body: Incoming,
+    body: RequestBody,
     asked: &CacheControl,
 ) -> Result<Lookup, Fault> {
     let Some(reader) = near.and_then(|near| Reader::of(near, call, route.written_as(), asked)) else {
         return Ok(Lookup::Miss(message::read(route, parts, body, call).await?, None));
     };
     let line = route.is_by_line().then_some(parts);
-    let is_in_line = line.is_some() && parts.method == Method::GET && body.is_end_stream();
+    let is_in_line = line.is_some() && parts.method == Method::GET && body.is_empty();
     if is_in_line && let Some(response) = reader.find(line, None) {
         return Ok(Lookup::Hit(response));
     }

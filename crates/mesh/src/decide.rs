@@ -57,6 +57,8 @@ pub struct Question<'a> {
     pub permission: &'a str,
     /// The upstream that serves the method, and so the passport's audience; empty where no passport is wanted.
     pub audience: &'a str,
+    /// The object that it is about, `Product/42`; empty where it is about the upstream.
+    pub resource: &'a str,
     /// The client's address; None where it is not known.
     pub address: Option<IpAddr>,
     /// How the principal calls, such as `grpc` or `json`; empty where it is not known.
@@ -188,7 +190,7 @@ impl DecisionClient {
             address: question.address.map(|address| address.to_string()).unwrap_or_default(),
             actor_token: question.actor.map(|actor| actor.token.to_owned()).unwrap_or_default(),
             protocol: question.protocol.to_owned(),
-            resource: String::new(),
+            resource: question.resource.to_owned(),
         };
         let deadline = Deadline::after(self.attempt_timeout);
         let (bearer, sent) = (self.login.bearer()?, Instant::now());
@@ -224,6 +226,8 @@ fn refusal(code: Code, reason: Option<Reason>) -> Refusal {
     match (code, reason) {
         (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,
         (Code::InvalidArgument, Some(Reason::TokenExpired)) => Refusal::Expired,
+        // Of all that a question says, the object alone comes from its caller.
+        (Code::InvalidArgument, Some(Reason::FieldInvalid)) => Refusal::ResourceMissing,
         (Code::InvalidArgument, _) => Refusal::Invalid(InvalidTokenReason::Signature),
         (_, Some(Reason::ActorChainTooLong)) => Refusal::ActorChainTooLong,
         (_, Some(Reason::TokenTooLong)) => Refusal::TokenTooLong,
@@ -278,6 +282,7 @@ mod tests {
         for (code, reason, wanted) in [
             (Code::InvalidArgument, Reason::TokenRevoked, Refusal::Revoked),
             (Code::InvalidArgument, Reason::TokenExpired, Refusal::Expired),
+            (Code::InvalidArgument, Reason::FieldInvalid, Refusal::ResourceMissing),
             (Code::FailedPrecondition, Reason::ActorChainTooLong, Refusal::ActorChainTooLong),
             (Code::FailedPrecondition, Reason::TokenTooLong, Refusal::TokenTooLong),
             (Code::Unavailable, Reason::AuthUnavailable, Refusal::Unavailable),
@@ -306,7 +311,7 @@ mod tests {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let login = Login::stranger(auth.clone());
         let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
-        let key = BorrowedKey(["jti", "", "pkg.Service/Get", "read", "shop", "p1", "", ""]);
+        let key = BorrowedKey(["jti", "", "pkg.Service/Get", "read", "shop", "p1", "", "", ""]);
         let answer = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
@@ -337,7 +342,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn decision_that_a_thread_met_last_is_found_by_its_own_decider_until_it_expires() {
         let (one, other) = (RecentDecisions::new(), RecentDecisions::new());
-        let key = BorrowedKey(["the-id-of-a-token", "", "pkg.Service/Get", "read", "shop", "p1", "", ""]);
+        let key = BorrowedKey(["the-id-of-a-token", "", "pkg.Service/Get", "read", "shop", "p1", "", "", ""]);
         let decision = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
@@ -346,7 +351,7 @@ mod tests {
         };
         one.insert(key, &Arc::new(decision));
         assert!(one.get(&key).is_some() && other.get(&key).is_none());
-        for index in 1..8 {
+        for index in 1..9 {
             let mut another = key;
             // Another method has its name elsewhere, and so another place; what else differs is compared.
             another.0[index] = "other";

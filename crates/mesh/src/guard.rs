@@ -211,6 +211,7 @@ impl<D: Decider> Guard<D> {
                 method: &method.name,
                 permission,
                 audience: "",
+                resource: "",
                 address: None,
                 protocol: "grpc",
                 actor: None,

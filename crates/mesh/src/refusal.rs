@@ -17,6 +17,7 @@ pub fn reason(refusal: Refusal) -> Reason {
         Refusal::Unavailable => Reason::AuthUnavailable,
         Refusal::Throttled(_) => Reason::LoginThrottled,
         Refusal::PermissionMissing => Reason::PermissionMissing,
+        Refusal::ResourceMissing => Reason::ResourceMissing,
         Refusal::ActorChainTooLong => Reason::ActorChainTooLong,
         Refusal::TokenTooLong => Reason::TokenTooLong,
         Refusal::DeadlineExceeded => Reason::DeadlineExceeded,
@@ -26,6 +27,15 @@ pub fn reason(refusal: Refusal) -> Reason {
 /// Says which permission it was, and where to get it: the contract names it to everybody.
 pub fn permission_missing(who: &str, permission: &str, upstream: &str) -> String {
     let place = if upstream.is_empty() { String::new() } else { format!(" on the upstream `{upstream}`") };
+    permission_missing_on(who, permission, &place)
+}
+
+/// The same where it was asked for on an object. Its id is not repeated: it may be somebody's name.
+pub fn permission_missing_on_object(who: &str, permission: &str, object_type: &str) -> String {
+    permission_missing_on(who, permission, &format!(" on this `{object_type}`"))
+}
+
+fn permission_missing_on(who: &str, permission: &str, place: &str) -> String {
     format!("{who} does not hold the permission `{permission}`{place}; a policy of auth grants it to a role")
 }
 

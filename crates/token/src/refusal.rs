@@ -36,6 +36,12 @@ pub enum Refusal {
     /// The principal does not hold the permission.
     #[error("the permission is missing")]
     PermissionMissing,
+    /// Auth knows no such object.
+    #[error(
+        "the request names no object that auth knows: its type has to be declared as `[[policy.object]]`, and its id has 1 to 256 bytes, \
+         no white space and no `#`"
+    )]
+    ResourceMissing,
     /// The request has gone through as many services as a passport names; [`actor_chain_too_long`] says through which.
     #[error("the request has gone through too many services")]
     ActorChainTooLong,

@@ -42,6 +42,12 @@ pub enum NotAdmitted {
     /// The method does not accept principals of the caller's kind.
     #[error("the method does not accept principals of this kind")]
     Kind,
+    /// It depends on an object that stands in the request, and proxies don't send that.
+    #[error(
+        "the method's contract decides about an object of the request (`access.resource`), which a proxy does not show: call it through \
+         the gateway"
+    )]
+    Resource,
     /// The caller lacks it.
     #[error("the caller does not hold the permission `{permission}` on `{upstream}`")]
     Permission {
@@ -117,6 +123,9 @@ fn asked<'a>(request: &ProxiedRequest<'a>, contract: &'a Contract) -> Result<Ask
         return Ok(Asked { is_public: false, permission, upstream, method: None });
     }
     let method = contract.method(request.method).ok_or(NotAdmitted::MethodUnknown)?;
+    if method.policy.resource.is_some() {
+        return Err(NotAdmitted::Resource);
+    }
     let (is_public, permission) = match &method.policy.access {
         Access::Denied => return Err(NotAdmitted::Undeclared),
         Access::Public => (true, ""),

@@ -193,6 +193,7 @@ impl Policies {
         let contract = permissions::contract(upstreams, &config.overlays)?;
         let tried = read(&config.shadow_files)?;
         let objects = ObjectTypes::of(&config.object);
+        permissions::check_objects(&contract, &objects)?;
         let others: Vec<_> = config.permissions.iter().chain(objects.permissions()).cloned().collect();
         let known = permissions::known(&contract, &others);
         permissions::check(&enforced, &tried, known)?;

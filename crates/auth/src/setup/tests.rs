@@ -4,7 +4,7 @@ use accord_api::FILE_DESCRIPTOR_SET;
 use accord_contract::{Access, Contract};
 
 use super::*;
-use crate::config::{ContractConfig, PolicyConfig};
+use crate::config::{ContractConfig, ObjectConfig, PolicyConfig};
 
 const READERS: &str = r#"permit(
     principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.read", resource);"#;
@@ -52,6 +52,24 @@ fn permission_beside_the_contracts_is_accepted_where_the_configuration_names_it(
     let error = with_contract(carts).err().unwrap().to_string();
     assert!(error.contains("`policy.permissions`"), "{error}");
     assert!(with_contract_and(carts, &["carts.read"]).is_ok());
+}
+
+#[test]
+fn object_of_a_type_that_is_not_declared_is_refused_with_its_method() {
+    let directory = tempfile::tempdir().unwrap();
+    let [descriptors, overlay] = ["catalog.binpb", "overlay.toml"].map(|name| directory.path().join(name));
+    std::fs::write(&descriptors, FILE_DESCRIPTOR_SET).unwrap();
+    let about = "[[rule]]\nselector = 'catalog.v1.ProductService/GetProduct'\n\
+                 policy = { access = { resource = 'Product/{id}' } }\n";
+    std::fs::write(&overlay, about).unwrap();
+    let services = vec!["catalog.v1.ProductService".to_owned()];
+    let catalog = [ContractConfig { name: "catalog".to_owned(), descriptors, services }];
+    let mut config = PolicyConfig { overlays: vec![overlay], ..policy_file(directory.path(), READERS) };
+    let error = Policies::load(&config, &catalog).err().unwrap().to_string();
+    assert!(error.contains("ProductService/GetProduct: no type of objects is called `Product`"), "{error}");
+    config.object =
+        vec![ObjectConfig { name: "Product".to_owned(), relations: vec!["owner".to_owned()], ..Default::default() }];
+    assert!(Policies::load(&config, &catalog).is_ok());
 }
 
 #[test]

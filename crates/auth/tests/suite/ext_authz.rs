@@ -10,7 +10,7 @@ use accord_api::{
     },
 };
 use accord_auth::{
-    config::{ContractConfig, ExtAuthzConfig},
+    config::{ContractConfig, ExtAuthzConfig, ObjectConfig},
     ext_authz,
 };
 use accord_runtime::{health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
@@ -23,6 +23,7 @@ use tokio::{
 use super::*;
 
 const GET_PRODUCT: &str = "/catalog.v1.ProductService/GetProduct";
+const UPDATE_PRODUCT: &str = "/catalog.v1.ProductService/UpdateProduct";
 const CREATE_PRODUCT: &str = "/catalog.v1.ProductService/CreateProduct";
 
 /// Auth with the contract of the sample's catalog, and where proxies ask it.
@@ -37,13 +38,24 @@ async fn start(database: &Database) -> Asked {
     std::fs::write(&descriptors, FILE_DESCRIPTOR_SET).unwrap();
     let services = vec!["catalog.v1.ProductService".to_owned()];
     let overlay = database.directory.path().join("overlay.toml");
-    let public = "[[rule]]\nselector = 'catalog.v1.ProductService/ListProducts'\n\
-                  policy = { access = { public = true } }\n";
-    std::fs::write(&overlay, public).unwrap();
+    let rules = "[[rule]]\nselector = 'catalog.v1.ProductService/ListProducts'\n\
+                 policy = { access = { public = true } }\n\
+                 [[rule]]\nselector = 'catalog.v1.ProductService/UpdateProduct'\n\
+                 policy = { access = { resource = 'Product/{product.id}' } }\n";
+    std::fs::write(&overlay, rules).unwrap();
     let catalog = ContractConfig { name: "catalog".to_owned(), descriptors, services };
+    let writers = database.directory.path().join("writers.cedar");
+    let text = r#"permit(principal in Accord::Role::"catalog-writer", action == Accord::Action::"catalog.products.write", resource);"#;
+    std::fs::write(&writers, text).unwrap();
     let server = Server::start(database, |config| {
+        config.policy.files.push(writers);
         config.upstream = vec![catalog];
         config.policy.overlays = vec![overlay];
+        config.policy.object = vec![ObjectConfig {
+            name: "Product".to_owned(),
+            relations: vec!["owner".to_owned()],
+            ..ObjectConfig::default()
+        }];
     })
     .await;
     let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
@@ -155,6 +167,14 @@ pub(crate) async fn request_without_the_permission_is_forbidden(database: Databa
     let token = asked.server.token_of("ada").await;
     let (status, denied) = denied(asked.check(CREATE_PRODUCT, Some(&token), &[]).await);
     assert_eq!((status, denied_header(&denied, "x-accord-reason")), (403, Some("PERMISSION_MISSING".to_owned())));
+}
+
+pub(crate) async fn request_about_an_object_that_no_proxy_shows_is_forbidden(database: Database) {
+    let asked = start(&database).await;
+    admin(&asked.server.auth.store).grant_role("ada", "catalog-writer").await.unwrap();
+    let token = asked.server.token_of("ada").await;
+    let (status, denied) = denied(asked.check(UPDATE_PRODUCT, Some(&token), &[]).await);
+    assert_eq!((status, denied_header(&denied, "x-accord-reason")), (403, Some("RESOURCE_MISSING".to_owned())));
 }
 
 pub(crate) async fn request_with_a_passport_as_its_credential_is_unauthorized(database: Database) {

@@ -152,6 +152,20 @@ pub(crate) async fn removed_relation_ends_decisions_that_verifiers_remember(data
     assert!(verifier.decide(&READ).await.is_ok());
 }
 
+pub(crate) async fn verifier_decides_about_each_object_and_remembers_each_decision(database: Database) {
+    let server = start(&database).await;
+    write(&server, adds(&["User/bob is owner of Product/42"])).await.unwrap();
+    let verifier = Verifier::of(&server, "bob").await;
+    let about = |resource| Question { permission: "catalog.products.write", resource, ..READ };
+    let first = verifier.decide(&about("Product/42")).await.unwrap();
+    assert_eq!(verifier.decide(&about("Product/43")).await.unwrap_err(), Refusal::PermissionMissing);
+    assert_eq!(verifier.decide(&about("")).await.unwrap_err(), Refusal::PermissionMissing);
+    assert_eq!(verifier.decide(&about("Product/42")).await.unwrap().passport, first.passport, "it is remembered");
+    for resource in ["Nothing/1", "Product/a b", "Product/42#owner", "Product"] {
+        assert_eq!(verifier.decide(&about(resource)).await.unwrap_err(), Refusal::ResourceMissing, "{resource}");
+    }
+}
+
 pub(crate) async fn decision_that_looks_at_no_relation_outlives_their_changes(database: Database) {
     let server = start(&database).await;
     let verifier = Verifier::of(&server, "ada").await;

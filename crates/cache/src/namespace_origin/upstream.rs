@@ -271,7 +271,7 @@ impl KeyOrigin for UpstreamOrigin {
 
     fn question(&self) -> Option<Question<'_>> {
         let (method, permission, audience) = (&*self.method.name, &*self.permission, &*self.upstream);
-        Some(Question { method, permission, audience, address: None, protocol: "grpc", actor: None })
+        Some(Question { method, permission, audience, resource: "", address: None, protocol: "grpc", actor: None })
     }
 
     async fn load(&self, keys: &[&str], caller: &KeyCaller, time: Duration) -> Vec<Loaded> {

@@ -120,6 +120,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceSer
             method: &method,
             permission,
             audience: &self.audience,
+            resource: "",
             address: None,
             protocol: "grpc",
             actor: None,

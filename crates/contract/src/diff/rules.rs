@@ -84,6 +84,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
             added: loosens("principals of another kind may call"),
         },
     ),
+    ("access.resource", Rule::Any((Effect::BOTH, "policies decide about another object who may call"))),
     ("cache.ttl", amount(QUIET, loosens("answers may be older"))),
     ("cache.stale_while_revalidate", amount(QUIET, loosens("answers may be older while they are loaded again"))),
     (

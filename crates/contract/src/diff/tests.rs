@@ -102,6 +102,14 @@ const CHANGES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "loosens",
         "breaks",
     ),
+    (
+        "access.resource",
+        "GetProduct",
+        "access = { permission = \"p\", resource = \"Product/{id}\" }",
+        "access = { permission = \"p\", resource = \"Offer/{id}\" }",
+        "breaks and loosens",
+        "breaks and loosens",
+    ),
     ("cache.ttl", "GetProduct", "cache = { ttl = \"1s\" }", "cache = { ttl = \"2s\" }", "loosens", "changes"),
     (
         "cache.stale_while_revalidate",

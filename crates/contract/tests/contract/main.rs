@@ -12,6 +12,7 @@ mod reach;
 mod reading;
 mod refusals;
 mod required;
+mod resource;
 mod served;
 mod validate;
 mod versions;

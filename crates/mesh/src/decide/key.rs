@@ -7,17 +7,17 @@ use moka::Equivalent;
 
 use super::Question;
 
-/// What makes two questions the same one: the token, the actor's, the method, its permission, the audience, the policy set, and what
-/// that looks at beside them: the protocol, the address. A change of a subject's roles raises its epoch, and so ends the token.
+/// What makes two questions the same one: the token, the actor's, the method, its permission, the audience, the object, the policy set,
+/// and what that looks at beside them: the protocol, the address. A change of a subject's roles raises its epoch, and so ends the token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct BorrowedKey<'a>(pub(super) [&'a str; 8]);
+pub(super) struct BorrowedKey<'a>(pub(super) [&'a str; 9]);
 
 /// The same, kept. All of it stands in one place: of many decisions each is read from memory that no cache of the processor holds.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct DecisionKey {
     text: Box<str>,
     /// Where each part ends.
-    ends: [usize; 8],
+    ends: [usize; 9],
 }
 
 impl<'a> BorrowedKey<'a> {
@@ -29,8 +29,8 @@ impl<'a> BorrowedKey<'a> {
     ) -> Self {
         let actor = question.actor.map_or("", |actor| &actor.verified.claims.jti);
         let protocol = if policies.reads.protocol { question.protocol } else { "" };
-        let Question { method, permission, audience, .. } = *question;
-        Self([&verified.claims.jti, actor, method, permission, audience, policies.hash, protocol, address])
+        let Question { method, permission, audience, resource, .. } = *question;
+        Self([&verified.claims.jti, actor, method, permission, audience, policies.hash, protocol, address, resource])
     }
 
     pub(super) fn to_owned(self) -> DecisionKey {
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn decision_is_found_by_its_own_question_alone() {
         let (key, hasher) =
-            (BorrowedKey(["jti", "actor", "pkg.Service/Get", "read", "shop", "p1", "", ""]), RandomState::new());
+            (BorrowedKey(["jti", "actor", "pkg.Service/Get", "read", "shop", "p1", "", "", ""]), RandomState::new());
         assert_eq!(hasher.hash_one(key), hasher.hash_one(key.to_owned()));
         assert!(key.equivalent(&key.to_owned()));
-        for index in 0..8 {
+        for index in 0..9 {
             let mut other = key;
             other.0[index] = "other";
             assert!(!other.equivalent(&key.to_owned()));
@@ -109,8 +109,10 @@ mod tests {
 
     #[test]
     fn decision_is_not_found_where_the_same_text_is_divided_otherwise() {
-        let (key, other) =
-            (BorrowedKey(["jti", "", "ab", "c", "", "", "", ""]), BorrowedKey(["jti", "", "a", "bc", "", "", "", ""]));
+        let (key, other) = (
+            BorrowedKey(["jti", "", "ab", "c", "", "", "", "", ""]),
+            BorrowedKey(["jti", "", "a", "bc", "", "", "", "", ""]),
+        );
         assert!(!other.equivalent(&key.to_owned()) && key.to_owned() != other.to_owned());
     }
 
@@ -124,6 +126,7 @@ mod tests {
             method: "m",
             permission: "p",
             audience: "a",
+            resource: "",
             address: Some(address.parse().unwrap()),
             protocol,
             actor: None,
@@ -135,6 +138,14 @@ mod tests {
         let (verified, here, there) = (told(), question("192.0.2.1", "grpc"), question("192.0.2.2", "json"));
         let none = PolicySet { hash: "h", reads: PolicyReads::default(), relations_version: 1 };
         assert!(BorrowedKey::of(&verified, &here, &none, "") == BorrowedKey::of(&verified, &there, &none, ""));
+    }
+
+    #[test]
+    fn questions_about_two_objects_differ() {
+        let (verified, none) = (told(), PolicySet { hash: "h", reads: PolicyReads::default(), relations_version: 1 });
+        let about = |resource| Question { resource, ..question("192.0.2.1", "grpc") };
+        let (one, other) = (about("Product/1"), about("Product/2"));
+        assert!(BorrowedKey::of(&verified, &one, &none, "") != BorrowedKey::of(&verified, &other, &none, ""));
     }
 
     #[test]

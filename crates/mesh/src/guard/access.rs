@@ -14,6 +14,12 @@ pub enum ContractError {
     /// The built-in overlay is refused.
     #[error("the built-in overlay is refused: {}; build the binary anew", .0.iter().map(Finding::to_string).collect::<Vec<_>>().join("; "))]
     Overlay(Vec<Finding>),
+    /// A method whose access is decided about an object of its request, which no guard reads.
+    #[error(
+        "{0} declares `access.resource`, and a guard decides before a request is read: declare the method `authenticated` here, and \
+         ask auth about the object in its handler"
+    )]
+    Resource(Box<str>),
     /// The descriptors are.
     #[error(transparent)]
     Descriptors(#[from] OwnError),
@@ -35,5 +41,26 @@ pub fn contract_with(
     let built_in = BUILT_IN.map(|(service, set)| (set, [service]));
     let mut sets = vec![(descriptor_set, services)];
     sets.extend(built_in.iter().map(|(set, services)| (*set, &services[..])));
-    Ok(Contract::own(&sets, &overlays.map_err(ContractError::Overlay)?)?)
+    let contract = Contract::own(&sets, &overlays.map_err(ContractError::Overlay)?)?;
+    match contract.methods().iter().find(|method| method.policy.resource.is_some()) {
+        Some(method) => Err(ContractError::Resource(Box::from(&*method.name))),
+        None => Ok(contract),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_api::FILE_DESCRIPTOR_SET;
+
+    use super::*;
+
+    #[test]
+    fn method_whose_access_depends_on_its_request_is_not_guarded() {
+        let about = "[[rule]]\nselector = 'catalog.v1.ProductService/GetProduct'\n\
+                     policy = { access = { permission = 'p', resource = 'Product/{id}' } }\n";
+        let services = ["catalog.v1.ProductService"];
+        assert!(contract_with(FILE_DESCRIPTOR_SET, &services, None).is_ok());
+        let refused = contract_with(FILE_DESCRIPTOR_SET, &services, Some(("about.toml", about))).unwrap_err();
+        assert!(refused.to_string().starts_with("catalog.v1.ProductService/GetProduct declares `access.resource`"));
+    }
 }

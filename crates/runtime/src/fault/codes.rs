@@ -29,7 +29,10 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found, and one that a
         // configuration names is its operator's to correct.
         Reason::MethodUnknown => &[Unimplemented, NotFound, FailedPrecondition],
-        Reason::MethodUndeclared | Reason::PermissionMissing | Reason::PrincipalKindRefused => &[PermissionDenied],
+        Reason::MethodUndeclared
+        | Reason::PermissionMissing
+        | Reason::ResourceMissing
+        | Reason::PrincipalKindRefused => &[PermissionDenied],
         Reason::CredentialMissing | Reason::RefreshReused | Reason::PassportInvalid | Reason::SecondFactorRequired => {
             &[Unauthenticated]
         }

@@ -178,6 +178,10 @@ fn decide(policies: &Policies, case: &Case) -> Result<PolicyDecision, String> {
     };
     let method = policies.contract.method(&case.method);
     let question = match method {
+        // As the gateway denies a request without its object.
+        Some(method) if method.policy.resource.is_some() && case.resource.is_empty() => {
+            return Ok(without_policy(false));
+        }
         Some(method) => match declared(method, kind) {
             Declared::Decided(allowed) => return Ok(without_policy(allowed)),
             Declared::Asks(permission) => AccessQuestion {

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use accord_contract::{Access, Contract, Finding, Overlay, Severity, Source};
 use accord_runtime::config::nearest;
 
-use super::{PolicyError, actions_of, source::PolicyFile};
+use super::{ObjectTypes, PolicyError, actions_of, source::PolicyFile};
 use crate::config::ContractConfig;
 
 /// What the permissions of the mesh's own services begin with. The built-in policies name all of them.
@@ -45,6 +45,18 @@ pub(super) fn known(contract: &Contract, others: &[String]) -> Option<BTreeSet<S
         _ => None,
     });
     (!methods.is_empty()).then(|| named.chain(others.iter().cloned()).collect())
+}
+
+/// Whether each object that access to a method is decided about is of a type that is declared.
+pub(super) fn check_objects(contract: &Contract, objects: &ObjectTypes) -> Result<(), PolicyError> {
+    for method in contract.methods() {
+        let Some(resource) = &method.policy.resource else { continue };
+        objects.permission(&resource.object_type).map_err(|error| PolicyError::Contract {
+            key: "policy.object".to_owned(),
+            problem: format!("access.resource of {}: {error}", method.name),
+        })?;
+    }
+    Ok(())
 }
 
 /// Whether each action of these policies, the built-in ones first, is a permission. While nothing is known of the permissions of
