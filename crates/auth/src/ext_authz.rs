@@ -7,6 +7,7 @@
 //! Invariant: an answer is built as a denial, and a single place (`answer::Answer::of`) turns it.
 
 mod answer;
+mod credential;
 mod grpc;
 mod http;
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::{
     config::{Config, KeysConfig},
     domain::{
-        auth::{Auth, SIGNATURES},
+        auth::{Auth, PROXIED_KEYS, SIGNATURES},
         encryption_key::{EncryptionError, EncryptionKey},
         issuers::Issuers,
         key_rotation,
@@ -51,6 +51,7 @@ impl Auth {
             key_throttle: KeyThrottle::default(),
             certificate_throttle: KeyThrottle::default(),
             signatures: moka::sync::Cache::new(SIGNATURES),
+            proxied_keys: moka::sync::Cache::new(PROXIED_KEYS),
             issuers: Issuers::new(&config.issuer, &config.kubernetes)?,
             refused_logins: RateLimitedLog::default(),
             tokens: config.tokens.clone(),

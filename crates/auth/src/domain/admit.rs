@@ -10,8 +10,8 @@ use super::{auth::Auth, denial::Denial, issue::SignedToken, policy::AccessQuesti
 /// A request, and what the proxy's configuration says of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProxiedRequest<'a> {
-    /// The bearer token.
-    pub credential: Result<&'a str, Refusal>,
+    /// By what its caller calls.
+    pub credential: Result<ProxiedCredential<'a>, Refusal>,
     /// The called method, `pkg.Service/Method`; may be empty where the permission is said.
     pub method: &'a str,
     /// The permission that it takes, where the proxy says so; empty where being authenticated is enough.
@@ -22,6 +22,15 @@ pub struct ProxiedRequest<'a> {
     pub protocol: &'a str,
     /// The upstream that it goes to, where the proxy says so.
     pub upstream: Option<&'a str>,
+}
+
+/// What the caller of a request shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxiedCredential<'a> {
+    /// An access token.
+    Token(&'a str),
+    /// An API key.
+    ApiKey(&'a str),
 }
 
 /// A request that may go on.
@@ -83,12 +92,15 @@ impl Auth {
     ) -> Result<Admitted, NotAdmitted> {
         let policies = self.policies.get();
         let asked = asked(request, &policies.contract)?;
-        let token = match request.credential {
+        let credential = match request.credential {
             Err(Refusal::Missing) if asked.is_public => return Ok(Admitted { identity: None }),
             credential => credential.map_err(Denial::Caller)?,
         };
-        // An access token alone: a passport that comes from outside was given to somebody else.
-        let subject = self.verify_access_token(token, state).map_err(Denial::Caller)?;
+        let subject = match credential {
+            // An access token alone: a passport that comes from outside was given to somebody else.
+            ProxiedCredential::Token(token) => self.verify_access_token(token, state).map_err(Denial::Caller)?,
+            ProxiedCredential::ApiKey(key) => self.verify_api_key(key, request.address, state).await?,
+        };
         let kind = match subject.claims.kind {
             Kind::User => PrincipalKind::User,
             Kind::Service => PrincipalKind::Service,

@@ -1,9 +1,9 @@
 //! API keys, `ak_<public id>_<secret>`: what scripts use that can't log in. A key brings access tokens, which are narrowed to its
 //! scope, end with it, and are revoked with it. A script exchanges it itself, or the gateway does with the key of a call.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use accord_token::verify;
+use accord_token::{Verified, verify};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::{
@@ -11,13 +11,14 @@ use super::{
     denial::Denial,
     encryption_key::{EncryptionError, EncryptionKey, generate_secret},
     issue::{self, Limits},
-    login::IssuedTokens,
+    login::{IssuedTokens, outcome},
     scope::Scope,
+    state::AuthState,
 };
 use crate::store::StoreError;
 
 /// What every key begins with.
-const PREFIX: &str = "ak_";
+pub(crate) const PREFIX: &str = "ak_";
 
 /// Hexadecimal digits of a key's public id.
 const ID: usize = 16;
@@ -64,6 +65,34 @@ fn parts(text: &str) -> Option<(&str, &str)> {
 }
 
 impl Auth {
+    /// Whose a key is that a proxy's request came with. What it brings is remembered for as long as that holds, the key as its SHA-256
+    /// alone.
+    pub(super) async fn verify_api_key(
+        &self,
+        text: &str,
+        address: Option<IpAddr>,
+        state: &AuthState,
+    ) -> Result<Verified, Denial> {
+        let (id, secret) = parts(text).ok_or(Denial::Credential)?;
+        let fingerprint = verify::fingerprint(text);
+        if let Some(verified) = self.proxied_keys.get(&fingerprint)
+            && self.reverify(&verified, state).is_ok()
+        {
+            return Ok(Verified::clone(&verified));
+        }
+        let tokens = match address {
+            Some(address) => self.login_api_key(text, address).await,
+            // Who guesses is not known then, and nobody else must wait for that. Nobody guesses 256 bits either.
+            None => self.tokens_of_api_key(id, secret).await,
+        };
+        self.metrics.login(tokens.as_ref().map_or_else(outcome, |_| "succeeded"));
+        let (access, state) = (tokens?.access, self.state.current().await?);
+        self.metrics.token("access");
+        let verified = self.verify_access_token(&access.token, &state).map_err(Denial::Caller)?;
+        self.proxied_keys.insert(fingerprint, Arc::new(verified.clone()));
+        Ok(verified)
+    }
+
     /// An access token for a key that came from this address.
     pub(super) async fn login_api_key(&self, text: &str, address: IpAddr) -> Result<IssuedTokens, Denial> {
         // Nothing is looked up for what can be no key.

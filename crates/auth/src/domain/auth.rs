@@ -26,6 +26,9 @@ use crate::{
 /// megabytes.
 pub(crate) const SIGNATURES: u64 = 10_000;
 
+/// API keys of proxies' requests that are remembered.
+pub(crate) const PROXIED_KEYS: u64 = 10_000;
+
 /// Where OAuth's clients get tokens; assertions name it as their audience.
 pub(crate) const TOKEN_PATH: &str = "/oauth2/token";
 
@@ -49,6 +52,8 @@ pub struct Auth {
     pub certificate_throttle: KeyThrottle,
     /// Tokens whose signature was checked, by their SHA-256. What a signature says never changes; all else is checked at each use.
     pub(crate) signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
+    /// What API keys bring that proxies' requests come with, by the SHA-256 of the key. It is checked at each use.
+    pub(crate) proxied_keys: moka::sync::Cache<[u8; 32], Arc<Verified>>,
     /// Who else says who somebody is.
     pub(crate) issuers: Issuers,
     /// Logs clients that may not log in.

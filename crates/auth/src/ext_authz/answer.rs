@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::credential::API_KEY;
 use crate::domain::admit::Admitted;
 
 /// What says who a request is from, to services that verify no passport themselves. Callers' own are replaced or taken out.
@@ -21,9 +22,10 @@ pub(super) const REASON: &str = "x-accord-reason";
 const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// What callers may not say themselves, or what is nobody's business further inward.
-const REMOVED: [&str; 10] = [
+const REMOVED: [&str; 12] = [
     "authorization",
     "proxy-authorization",
+    API_KEY,
     PASSPORT_HEADER,
     SUBJECT,
     KIND,
@@ -33,6 +35,7 @@ const REMOVED: [&str; 10] = [
     "x_accord_subject",
     "x_accord_kind",
     "x_accord_tenant",
+    "x_api_key",
 ];
 
 /// An answer.

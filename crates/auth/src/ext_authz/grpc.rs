@@ -11,12 +11,15 @@ use accord_api::{
     },
     google,
 };
-use accord_mesh::guard::bearer;
 use accord_token::Refusal;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName};
 use tonic::{Request, Response, Status};
 
-use super::{Proxy, answer::Answer};
+use super::{
+    Proxy,
+    answer::Answer,
+    credential::{NAMES, credential},
+};
 use crate::domain::admit::ProxiedRequest;
 
 /// The service.
@@ -29,10 +32,10 @@ impl authorization_server::Authorization for Authorization {
         let AttributeContext { request, context_extensions: said, source, .. } = attributes;
         let address = source.and_then(|peer| peer.address?.socket_address?.address.parse().ok());
         let http = request.and_then(|request| request.http).unwrap_or_default();
-        let headers = authorization(&http);
+        let headers = credentials(&http);
         let said = |name: &str| said.get(name).map(String::as_str);
         let request = ProxiedRequest {
-            credential: headers.as_ref().map_err(|refused| *refused).and_then(bearer),
+            credential: headers.as_ref().map_err(|refused| *refused).and_then(credential),
             method: said("method").unwrap_or_else(|| method(&http.path)),
             permission: said("permission"),
             upstream: said("upstream"),
@@ -49,18 +52,21 @@ fn method(target: &str) -> &str {
     path.strip_prefix('/').unwrap_or_default()
 }
 
-/// The credentials that came. Envoy joins several values with a comma, which no bearer token contains: a comma is more than one.
-fn authorization(http: &HttpRequest) -> Result<HeaderMap, Refusal> {
-    let joined = http.headers.get(AUTHORIZATION.as_str());
-    if joined.is_some_and(|value| value.contains(',')) {
-        return Err(Refusal::Repeated);
-    }
-    let raw = http.header_map.iter().flat_map(|map| &map.headers);
-    let raw = raw.filter(|header| header.key.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
-    let raw = raw.map(|header| if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value });
+/// The credentials that came. Envoy joins several values with a comma, which no token and no key contains: a comma is more than one.
+fn credentials(http: &HttpRequest) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::new();
-    for value in joined.map(String::as_bytes).into_iter().chain(raw) {
-        headers.append(AUTHORIZATION, value.try_into().map_err(|_| Refusal::Missing)?);
+    for name in NAMES.map(HeaderName::from_static) {
+        let joined = http.headers.get(name.as_str());
+        if joined.is_some_and(|value| value.contains(',')) {
+            return Err(Refusal::Repeated);
+        }
+        let raw = http.header_map.iter().flat_map(|map| &map.headers);
+        let raw = raw.filter(|header| header.key.eq_ignore_ascii_case(name.as_str()));
+        let raw =
+            raw.map(|header| if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value });
+        for value in joined.map(String::as_bytes).into_iter().chain(raw) {
+            headers.append(name.clone(), value.try_into().map_err(|_| Refusal::Missing)?);
+        }
     }
     Ok(headers)
 }
@@ -91,6 +97,7 @@ mod tests {
     use accord_api::envoy::config::core::v3::HeaderMap as RawHeaders;
 
     use super::*;
+    use crate::domain::admit::ProxiedCredential;
 
     fn joined(value: &str) -> HttpRequest {
         HttpRequest { headers: [("authorization".to_owned(), value.to_owned())].into(), ..HttpRequest::default() }
@@ -106,27 +113,40 @@ mod tests {
         HttpRequest { header_map: Some(map), ..HttpRequest::default() }
     }
 
-    fn credential(http: &HttpRequest) -> Result<String, Refusal> {
-        authorization(http).and_then(|headers| bearer(&headers).map(str::to_owned))
+    fn read(http: &HttpRequest) -> Result<String, Refusal> {
+        let read = |headers: HeaderMap| match credential(&headers)? {
+            ProxiedCredential::Token(text) | ProxiedCredential::ApiKey(text) => Ok(text.to_owned()),
+        };
+        credentials(http).and_then(read)
     }
 
     #[test]
     fn bearer_token_is_read_from_joined_and_from_raw_headers() {
-        assert_eq!(credential(&joined("Bearer a.b.c")), Ok("a.b.c".to_owned()));
-        assert_eq!(credential(&raw(&["bearer a.b.c"])), Ok("a.b.c".to_owned()));
+        assert_eq!(read(&joined("Bearer a.b.c")), Ok("a.b.c".to_owned()));
+        assert_eq!(read(&raw(&["bearer a.b.c"])), Ok("a.b.c".to_owned()));
     }
 
     #[test]
     fn several_values_of_authorization_are_refused() {
-        assert_eq!(credential(&joined("Bearer a,Bearer b")), Err(Refusal::Repeated));
-        assert_eq!(credential(&raw(&["Bearer a", "Bearer b"])), Err(Refusal::Repeated));
+        assert_eq!(read(&joined("Bearer a,Bearer b")), Err(Refusal::Repeated));
+        assert_eq!(read(&raw(&["Bearer a", "Bearer b"])), Err(Refusal::Repeated));
         let both = HttpRequest { header_map: raw(&["Bearer b"]).header_map, ..joined("Bearer a") };
-        assert_eq!(credential(&both), Err(Refusal::Repeated));
+        assert_eq!(read(&both), Err(Refusal::Repeated));
+    }
+
+    #[test]
+    fn api_key_that_comes_twice_or_beside_a_token_is_refused() {
+        let key = |value: &str| [("x-api-key".to_owned(), value.to_owned())].into();
+        assert_eq!(read(&HttpRequest { headers: key("ak_1"), ..HttpRequest::default() }), Ok("ak_1".to_owned()));
+        assert_eq!(read(&HttpRequest { headers: key("ak_1,ak_2"), ..HttpRequest::default() }), Err(Refusal::Repeated));
+        let mut both = joined("Bearer a.b.c");
+        both.headers.insert("x-api-key".to_owned(), "ak_1".to_owned());
+        assert_eq!(read(&both), Err(Refusal::Repeated));
     }
 
     #[test]
     fn request_without_authorization_has_no_credential() {
-        assert_eq!(credential(&HttpRequest::default()), Err(Refusal::Missing));
+        assert_eq!(read(&HttpRequest::default()), Err(Refusal::Missing));
     }
 
     #[test]

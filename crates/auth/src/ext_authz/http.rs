@@ -1,8 +1,6 @@
 //! What nginx (`auth_request`), Traefik (`forwardAuth`) and others ask by HTTP: the request's headers as they came, and in the query
 //! what the proxy's configuration says of it.
 
-use accord_mesh::guard::bearer;
-use accord_token::Refusal;
 use axum::{
     Router,
     extract::{RawQuery, State},
@@ -14,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{
     Proxy,
     answer::{Answer, REASON},
+    credential::credential,
 };
 use crate::domain::admit::ProxiedRequest;
 
@@ -34,9 +33,8 @@ async fn check(State(proxy): State<Proxy>, RawQuery(query): RawQuery, headers: H
             "the query names `permission`, `upstream` and `method`, each once and percent-decoded as it stands\n";
         return (StatusCode::FORBIDDEN, [(REASON, "FIELD_INVALID")], message).into_response();
     };
-    let credential: Result<&str, Refusal> = bearer(&headers);
     let request = ProxiedRequest {
-        credential,
+        credential: credential(&headers),
         method: said.method.unwrap_or_default(),
         permission: said.permission,
         upstream: said.upstream,

@@ -24,7 +24,7 @@ use super::{Database, MESH_SECRET, READ, Server, admin, authorized, http::post, 
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A key of ada's, and its text.
-async fn add(server: &Server, scope: &str, life: Option<Duration>) -> (ApiKey, String) {
+pub(super) async fn add(server: &Server, scope: &str, life: Option<Duration>) -> (ApiKey, String) {
     let mut text = String::new();
     let scope = Scope::parse(scope).unwrap();
     let order = ApiKeyOrder { subject: "ada".to_owned(), note: "nightly".to_owned(), scope, life };

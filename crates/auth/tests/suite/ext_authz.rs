@@ -2,11 +2,14 @@
 
 use accord_api::{
     FILE_DESCRIPTOR_SET,
-    envoy::service::auth::v3::{
-        AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
-        attribute_context::{HttpRequest, Request as ProxiedRequest},
-        authorization_client::AuthorizationClient,
-        check_response::HttpResponse,
+    envoy::{
+        config::core::v3::{Address, SocketAddress},
+        service::auth::v3::{
+            AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+            attribute_context::{HttpRequest, Peer, Request as ProxiedRequest},
+            authorization_client::AuthorizationClient,
+            check_response::HttpResponse,
+        },
     },
 };
 use accord_auth::{
@@ -182,6 +185,60 @@ pub(crate) async fn request_with_a_passport_as_its_credential_is_unauthorized(da
     let token = asked.server.token_of("ada").await;
     let passport = set(&passed(asked.check(GET_PRODUCT, Some(&token), &[]).await), "x-accord-passport").unwrap();
     assert_eq!(denied(asked.check(GET_PRODUCT, Some(&passport), &[]).await).0, 401);
+}
+
+/// Asks with a key in the header of its own.
+async fn check_key(asked: &Asked, path: &str, key: &str) -> CheckResponse {
+    check_key_from(asked, "", path, key).await
+}
+
+/// The same of a caller with this address.
+async fn check_key_from(asked: &Asked, address: &str, path: &str, key: &str) -> CheckResponse {
+    let headers = [("x-api-key".to_owned(), key.to_owned())].into();
+    let http = HttpRequest { path: path.to_owned(), headers, ..HttpRequest::default() };
+    let request = Some(ProxiedRequest { http: Some(http) });
+    let socket_address = Some(SocketAddress { address: address.to_owned(), port_value: 0 });
+    let source = Some(Peer { address: Some(Address { socket_address }) });
+    asked.ask(AttributeContext { request, source, ..AttributeContext::default() }).await
+}
+
+pub(crate) async fn request_with_an_api_key_passes_as_its_subject_within_its_scope(database: Database) {
+    let asked = start(&database).await;
+    let (_, key) = api_keys::add(&asked.server, "catalog.products.read", None).await;
+    admin(&asked.server.auth.store).grant_role("ada", "catalog-writer").await.unwrap();
+    for ok in [
+        passed(check_key(&asked, GET_PRODUCT, &key).await),
+        passed(check_key(&asked, GET_PRODUCT, &key).await),
+        passed(asked.check(GET_PRODUCT, Some(&key), &[]).await),
+    ] {
+        assert_eq!(set(&ok, "x-accord-subject").as_deref(), Some("ada"));
+        assert!(ok.headers_to_remove.contains(&"x-api-key".to_owned()), "{ok:?}");
+    }
+    let (status, denied) = denied(check_key(&asked, CREATE_PRODUCT, &key).await);
+    assert_eq!((status, denied_header(&denied, "x-accord-reason")), (403, Some("PERMISSION_MISSING".to_owned())));
+}
+
+pub(crate) async fn api_key_that_was_disabled_is_unauthorized_at_once(database: Database) {
+    let asked = start(&database).await;
+    let (key, text) = api_keys::add(&asked.server, "", None).await;
+    passed(check_key(&asked, GET_PRODUCT, &text).await);
+    admin(&asked.server.auth.store).disable_api_key(&key.id).await.unwrap();
+    let (status, denied) = denied(check_key(&asked, GET_PRODUCT, &text).await);
+    assert_eq!((status, denied_header(&denied, "x-accord-reason")), (401, Some("CREDENTIAL_INVALID".to_owned())));
+}
+
+pub(crate) async fn wrong_api_key_is_unauthorized_and_throttled_by_its_address(database: Database) {
+    let asked = start(&database).await;
+    let (_, right) = api_keys::add(&asked.server, "", None).await;
+    let wrong = format!("{}{}", &right[..20], "A".repeat(43));
+    assert_eq!(denied(check_key(&asked, GET_PRODUCT, &wrong).await).0, 401);
+    assert_eq!(denied(check_key(&asked, GET_PRODUCT, "no key").await).0, 401);
+    let address = "192.0.2.7";
+    while asked.server.auth.key_throttle.count_attempt(address.parse().unwrap()).is_ok() {}
+    assert_eq!(denied(check_key_from(&asked, address, GET_PRODUCT, &right).await).0, 429, "it waits");
+    let by_http = asked.http("permission=catalog.products.read&upstream=catalog", &right).await;
+    assert!(by_http.starts_with("HTTP/1.1 200 "), "nobody is told apart there: {by_http}");
+    passed(check_key_from(&asked, address, GET_PRODUCT, &right).await);
 }
 
 pub(crate) async fn revoked_token_is_unauthorized(database: Database) {
