@@ -1,6 +1,8 @@
 //! The one table of reasons and their gRPC codes. The comments of `fault.proto` say the same to its readers.
 
-use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::fault::v1::Reason::{
+    self, MethodUndeclared, PermissionMissing, PrincipalKindRefused, ResourceMissing,
+};
 use tonic::Code::{
     self, Aborted, AlreadyExists, Cancelled, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
     PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
@@ -29,10 +31,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found, and one that a
         // configuration names is its operator's to correct.
         Reason::MethodUnknown => &[Unimplemented, NotFound, FailedPrecondition],
-        Reason::MethodUndeclared
-        | Reason::PermissionMissing
-        | Reason::ResourceMissing
-        | Reason::PrincipalKindRefused => &[PermissionDenied],
+        MethodUndeclared | PermissionMissing | PrincipalKindRefused | ResourceMissing => &[PermissionDenied],
         Reason::CredentialMissing | Reason::RefreshReused | Reason::PassportInvalid | Reason::SecondFactorRequired => {
             &[Unauthenticated]
         }
