@@ -16,8 +16,7 @@ use crate::{fault::code_name, telemetry::exemplars::Exemplars};
 /// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
 pub const OTHER: &str = "_OTHER";
 
-/// The name of the duration of calls, and as Prometheus has it.
-const DURATION: &str = "rpc.server.call.duration";
+/// The duration of calls, as Prometheus has it.
 const DURATION_SHOWN: &str = "rpc_server_call_duration_seconds";
 
 /// The status codes of gRPC.
@@ -82,7 +81,7 @@ impl CallMetrics {
     /// The instruments of a listener, which has a name where a process has several for the same methods.
     pub(crate) fn new(meter: &Meter, listener: Option<&'static str>) -> Self {
         let duration = meter
-            .f64_histogram(DURATION)
+            .f64_histogram("rpc.server.call.duration")
             .with_description("Time from a call's first header to its last byte")
             .with_unit("s")
             .build();
