@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Result;
-use toml::Table;
+use toml::{Table, toml};
 
 use crate::{
     Fabric, binaries,
@@ -204,6 +204,18 @@ impl Builder {
     pub fn otlp(mut self, endpoint: &str) -> Self {
         self.otlp = Some(endpoint.to_owned());
         self
+    }
+
+    /// Auth's metadata name the address where it really is, and this command line may ask for device codes.
+    pub fn devices(self, client: &str) -> Self {
+        let url = format!("http://{}", self.address(Part::Auth));
+        let settings = toml! {
+            [oauth]
+            url = url
+            [oauth.device]
+            clients = [client]
+        };
+        self.settings(Part::Auth, settings)
     }
 
     /// Lays settings over those that the fabric makes for a binary.

@@ -108,6 +108,7 @@ impl Server {
         while let left @ [_, ..] = &processes_in(&self.place.directory.path().join(&self.data))?[..] {
             ensure!(started.elapsed() < START, "processes of PostgreSQL are left after {START:?}: {left:?}");
             left.iter().try_for_each(|id| send(*id, Signal::KILL))?;
+            // Nobody is told of the end of a process that is no child.
             thread::sleep(LOOK);
         }
         Ok(())
@@ -150,6 +151,7 @@ impl Server {
                 bail!("PostgreSQL ended at its start with {status}: {log}");
             }
             ensure!(started.elapsed() < START, "PostgreSQL was not ready within {START:?}");
+            // It tells its state in that file alone.
             thread::sleep(LOOK);
         }
         Ok(())

@@ -59,6 +59,11 @@ impl TcpProxy {
         self.state.send_modify(|state| state.behind = behind.into());
     }
 
+    /// Connections that are open end, and new ones are shared out as before.
+    pub fn reset(&self) {
+        self.state.send_modify(|state| state.moves += 1);
+    }
+
     /// Connections that are open end, and new ones go there.
     pub fn move_to(&self, behind: SocketAddr) {
         self.state.send_modify(|state| {

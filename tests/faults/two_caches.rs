@@ -2,20 +2,12 @@
 //! that no lock prevents.
 
 use crate::{stock, until_at};
-use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall, http::HttpResponse};
+use accord_fabric::{EDITOR, Fabric, Part, Server, TcpProxy, http::HttpCall, http::HttpResponse};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use serde_json::json;
-use std::{
-    fs,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use std::{fs, time::Duration};
+use tokio::time::timeout;
 use toml::toml;
 
 const PRODUCT: &str = "/v1/products/oak-desk";
@@ -24,43 +16,13 @@ const SOON: Duration = Duration::from_secs(20);
 /// Writes, and reads, in a row.
 const SOME: usize = 10;
 
-/// A name: it shares connections out among the addresses behind it.
-struct Name {
-    address: SocketAddr,
-    behind: Arc<Mutex<Vec<SocketAddr>>>,
-}
-
-impl Name {
-    async fn of(addresses: &[SocketAddr]) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let behind = Arc::new(Mutex::new(addresses.to_vec()));
-        let shared = Arc::clone(&behind);
-        tokio::spawn(async move {
-            for turn in 0.. {
-                let Ok((mut near, _)) = listener.accept().await else { return };
-                let addresses = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                tokio::spawn(async move {
-                    let mut far = TcpStream::connect(addresses[turn % addresses.len()]).await?;
-                    tokio::io::copy_bidirectional(&mut near, &mut far).await
-                });
-            }
-        });
-        Ok(Self { address, behind })
-    }
-
-    /// From now on it leads there alone.
-    fn leads_to(&self, address: SocketAddr) {
-        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = vec![address];
-    }
-}
-
 /// A gateway that has seen two caches.
 struct Mesh {
     fabric: Fabric,
     second: Server,
     gateway: Server,
-    name: Name,
+    /// It shares connections out.
+    name: TcpProxy,
     token: String,
 }
 
@@ -74,8 +36,8 @@ impl Mesh {
         let directory = directory.display().to_string();
         let mut second = fabric.another_with(Part::Cache, toml! { data_dir = directory })?;
         second.wait_serving().await?;
-        let name = Name::of(&[fabric.cache.listen, second.listen]).await?;
-        let url = format!("http://{}", name.address);
+        let name = TcpProxy::start(vec![fabric.cache.listen, second.listen]).await?;
+        let url = format!("http://{}", name.address());
         let cache = toml! {
             [cache]
             url = url
@@ -83,12 +45,20 @@ impl Mesh {
         let mut gateway = fabric.another_with(Part::Gateway, cache)?;
         gateway.wait_serving().await?;
         let mesh = Self { fabric, second, gateway, name, token };
-        let seen = async {
-            while !mesh.reads().await?.iter().any(is_loaded) {}
-            anyhow::Ok(())
-        };
-        timeout(SOON, seen).await.context("two caches are not seen")??;
+        timeout(SOON, mesh.sees_two()).await.context("two caches are not seen")??;
         Ok(mesh)
+    }
+
+    /// Until the gateway has seen both. Where all connections of its reads happen to lead to one of them, it makes others.
+    async fn sees_two(&self) -> Result<()> {
+        loop {
+            for _ in 0..SOME {
+                if self.reads().await?.iter().any(is_loaded) {
+                    return Ok(());
+                }
+            }
+            self.name.reset();
+        }
     }
 
     /// Some reads at a time, so that they take several connections.
@@ -143,7 +113,7 @@ async fn read_after_acknowledged_write_sees_it_while_two_caches_are_behind_one_n
 async fn gateway_answers_from_memory_again_once_one_of_two_caches_is_left() -> Result<()> {
     let mut mesh = Mesh::start().await?;
     mesh.second.process.kill()?;
-    mesh.name.leads_to(mesh.fabric.cache.listen);
+    mesh.name.move_to(mesh.fabric.cache.listen);
     let is_near = |answer: &HttpResponse| source(answer).starts_with("accord-near; hit");
     until_at(mesh.gateway.listen, &mesh.token, SOON, is_near).await.context("one cache is left")?;
     Ok(())

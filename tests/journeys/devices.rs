@@ -21,16 +21,11 @@ struct Device {
 }
 
 async fn start() -> Result<Fabric> {
-    let builder = Fabric::builder()?;
-    let url = format!("http://{}", builder.address(Part::Auth));
-    let settings = toml! {
-        [oauth]
-        url = (url.as_str())
+    let soon = toml! {
         [oauth.device]
-        clients = ["shop-cli"]
         interval = "1s"
     };
-    builder.settings(Part::Auth, settings).start().await
+    Fabric::builder()?.devices("shop-cli").settings(Part::Auth, soon).start().await
 }
 
 async fn post(fabric: &Fabric, path: &str, form: &str) -> Result<HttpResponse> {

@@ -7,21 +7,14 @@ use accord_api::accord::auth::v1::{
 use accord_fabric::{EDITOR, Fabric, Part, binaries::workspace};
 use anyhow::Result;
 use serde_json::{Value, json};
-use toml::toml;
 
 const PASSWORD: &str = "correct horse";
 
 /// A fabric whose metadata names the address where auth really is.
 async fn with_oauth() -> Result<(Fabric, String)> {
-    let builder = Fabric::builder()?;
+    let builder = Fabric::builder()?.devices("shop-cli");
     let url = format!("http://{}", builder.address(Part::Auth));
-    let settings = toml! {
-        [oauth]
-        url = (url.as_str())
-        [oauth.device]
-        clients = ["shop-cli"]
-    };
-    Ok((builder.settings(Part::Auth, settings).start().await?, url))
+    Ok((builder.start().await?, url))
 }
 
 fn file(fabric: &Fabric, name: &str) -> String {

@@ -41,7 +41,7 @@ const CHANGED: Duration = Duration::from_secs(20);
 const READ: Duration = Duration::from_secs(2);
 /// How long a change is looked for before the next one is made.
 const LOOK: Duration = Duration::from_secs(3);
-/// Between two reads that look for a change, so that a replica that is gone is not asked all the time.
+/// Between two reads that look for a change.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// How long a price is left alone, in milliseconds.
 const QUIET: Range<u64> = 100..1_500;
@@ -174,7 +174,7 @@ impl Prices {
             if self.read(known, replica).await.is_some_and(|told| told >= number) {
                 return self.judge.seen_after(begun.elapsed());
             }
-            // Nothing tells a caller that a replica has forgotten.
+            // Nothing tells a caller of Get that a replica has forgotten; one that is gone refuses at once, and would be asked all the time.
             sleep(BETWEEN_LOOKS).await;
         }
     }
