@@ -168,6 +168,32 @@ impl Proxied {
         Ok(())
     }
 
+    /// A page comes for an API key as for a token, and without the key; for one that is disabled it comes no more.
+    async fn hold_pages_of_keys(&self) -> Result<()> {
+        let file = self.fabric.directory().join("reader.key");
+        let path = file.display().to_string();
+        self.fabric.manage(&["api-key", "add", READER, "--key-file", &path]).await?;
+        let key = fs::read_to_string(&file)?.trim().to_owned();
+        let (status, alone) = self.page(None, &[("x-api-key", &key)]).await?;
+        ensure!(status == 200, "{status}");
+        let (status, as_bearer) = self.page(Some(&key), &[]).await?;
+        ensure!(status == 200, "{status}");
+        for seen in [alone, as_bearer] {
+            ensure!(seen.get("x-accord-subject").is_some_and(|subject| subject == READER), "{seen:?}");
+            ensure!(!seen.values().any(|value| value.contains(&key)), "the key went on: {seen:?}");
+        }
+        let wrong = format!("{}{}", &key[..20], "A".repeat(43));
+        for refused in [
+            self.page(None, &[("x-api-key", &wrong)]).await?.0,
+            self.page(Some(&self.token), &[("x-api-key", &key)]).await?.0,
+        ] {
+            ensure!(refused != 200, "{refused}");
+        }
+        self.fabric.manage(&["api-key", "disable", &key[..19]]).await?;
+        ensure!(self.page(None, &[("x-api-key", &key)]).await?.0 == 401, "it is disabled");
+        Ok(())
+    }
+
     async fn stop(mut self) -> Result<()> {
         self.process.kill()?;
         self.fabric.stop().await
@@ -248,6 +274,19 @@ async fn envoy_lets_pass_what_the_contract_and_policies_allow() -> Result<()> {
 }
 
 #[tokio::test]
+async fn envoy_lets_pass_api_keys_within_what_they_may_and_takes_them_out() -> Result<()> {
+    let proxied = Proxied::envoy().await?;
+    proxied.hold_pages_of_keys().await?;
+    let file = proxied.fabric.directory().join("list.key");
+    let path = file.display().to_string();
+    let narrow = ["api-key", "add", READER, "--permission", "catalog.nothing", "--key-file", &path];
+    proxied.fabric.manage(&narrow).await?;
+    let key = fs::read_to_string(&file)?.trim().to_owned();
+    assert_eq!(code(proxied.products(&key)?.list_products(list()).await), Code::PermissionDenied);
+    proxied.stop().await
+}
+
+#[tokio::test]
 async fn envoy_denies_every_request_while_auth_is_down() -> Result<()> {
     let mut proxied = Proxied::envoy().await?;
     proxied.products(&proxied.token)?.list_products(list()).await?;
@@ -262,6 +301,7 @@ async fn envoy_denies_every_request_while_auth_is_down() -> Result<()> {
 async fn nginx_lets_pass_what_policies_allow() -> Result<()> {
     let proxied = Proxied::nginx().await?;
     proxied.hold_pages().await?;
+    proxied.hold_pages_of_keys().await?;
     proxied.stop().await
 }
 
@@ -269,5 +309,6 @@ async fn nginx_lets_pass_what_policies_allow() -> Result<()> {
 async fn traefik_lets_pass_what_policies_allow() -> Result<()> {
     let proxied = Proxied::traefik().await?;
     proxied.hold_pages().await?;
+    proxied.hold_pages_of_keys().await?;
     proxied.stop().await
 }
