@@ -30,10 +30,12 @@
 //! Who drives it: `verify` is to be called when `next_verification` says, and when the log has news. A log in the simulation
 //! loses, repeats and delays operations (`simulation::replicas`).
 
+mod acknowledgement;
 mod rules;
 mod state;
 mod tokens;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ use crate::log::{Appended, Invalidation, InvalidationLog, LogError, Verified};
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::world::{Moment, World};
+pub use acknowledgement::Acknowledgement;
 pub(crate) use rules::Rules;
 use state::{Applied, State};
 
@@ -81,6 +84,8 @@ struct Parts<L, O, S, W> {
     changed: watch::Sender<()>,
     /// Somebody waits for a verification before it is due.
     wanted: Notify,
+    /// Others have confirmed something that no register tells yet that was read here.
+    others_confirmed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -120,17 +125,6 @@ pub enum Refused {
     Log(#[from] LogError),
 }
 
-/// Whether a number is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledgement {
-    /// No process answers with what it is about.
-    Done,
-    /// Not before something changes, or this time has passed.
-    Wait(Duration),
-    /// It is a number of another log.
-    Unknown,
-}
-
 impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
     /// A process that is alone, before an [`InProcessLog`](crate::InProcessLog) of this incarnation.
     pub fn alone(engine: Engine<O, S, W>, log: L, incarnation: u128) -> Self {
@@ -159,6 +153,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             state: Mutex::new(state),
             changed: watch::Sender::default(),
             wanted: Notify::new(),
+            others_confirmed: AtomicBool::new(false),
         }))
     }
 
@@ -270,7 +265,10 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         loop {
             let sent = self.world().now();
             let verification = self.state().verification(sent, self.lease());
-            let verified = self.0.log.verify(&verification).await?;
+            self.0.others_confirmed.store(false, Ordering::SeqCst);
+            let verified = self.0.log.verify(&verification).await.inspect_err(|_| {
+                self.0.others_confirmed.store(true, Ordering::SeqCst);
+            })?;
             if self.apply(sent, &verified, &mut applied) {
                 return Ok(applied);
             }
@@ -331,27 +329,6 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
     /// When to verify again at the latest: a third of the lease after the last time, or when there is something to confirm.
     pub fn next_verification(&self) -> Moment {
         self.state().next_verification(self.lease())
-    }
-
-    /// Whether a number of a log is acknowledged, whichever replica appended it.
-    pub fn acknowledgement(&self, incarnation: u128, number: u64) -> Acknowledgement {
-        let mut state = self.state();
-        // Under the lock: what begins anew begins a first lease time, and numbers from before it are not known any more.
-        let (now, first_ends) = (self.world().now(), self.0.engine.0.leases.first_ends());
-        if state.incarnation() != Some(incarnation) {
-            return Acknowledgement::Unknown;
-        }
-        state.acknowledgement(number, now, self.lease(), first_ends)
-    }
-
-    /// Tells when an acknowledgement may have come nearer.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.0.changed.subscribe()
-    }
-
-    /// Whether somebody waits for changes.
-    pub fn is_awaited(&self) -> bool {
-        self.0.changed.receiver_count() > 0
     }
 
     /// Answers from memory no more; when all leases that it granted are over. Then it may `depart`.

@@ -10,6 +10,7 @@
 //! - Nothing is repeated unless the database said that nothing of it happened.
 //! - An error names its file or its remedy, never the URL of a server: that may hold a password.
 
+mod batches;
 mod engine;
 mod error;
 mod location;
@@ -18,6 +19,7 @@ mod pool;
 mod reader;
 mod retry;
 
+pub use batches::{Batches, literal};
 pub use error::{Error, log_failure};
 pub use location::{Location, StoreUrl};
 pub use migration::Migrations;

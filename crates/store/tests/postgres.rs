@@ -5,8 +5,8 @@ mod suite;
 
 use std::{net::SocketAddr, time::Duration};
 
-use accord_store::{Error, Location, Pool};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+use accord_store::{Batches, Error, Location, Pool, literal};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 use suite::{CONNECTIONS, COUNTERS, LOCK, Place};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -40,6 +40,32 @@ async fn connections_have_statement_and_lock_timeouts() {
     assert_eq!(setting("SHOW statement_timeout").await, "5s");
     assert_eq!(setting("SHOW lock_timeout").await, "2s");
     assert_eq!(setting("SHOW idle_in_transaction_session_timeout").await, "10s");
+}
+
+#[tokio::test]
+async fn batch_of_statements_tells_the_rows_of_each() {
+    let pool = place().await.open().await;
+    let mut batches = Batches::begin(&pool).await.unwrap();
+    let (bytes, nothing) = (literal([0, 0xff, b'\'']), literal([]));
+    let begin = "BEGIN; UPDATE counters SET value = 7; SELECT value, name FROM counters";
+    let told = batches.run(format!("{begin}; SELECT {bytes}::bytea, {nothing}::bytea; COMMIT")).await.unwrap();
+    batches.finish();
+    let [_, updated, counters, bytes, _] = &told[..] else { panic!("{} of 5 answers", told.len()) };
+    assert_eq!((updated.len(), counters[0].get::<i64, _>(0), bytes.len()), (0, 7, 1));
+    assert_eq!((bytes[0].get::<Vec<u8>, _>(0), bytes[0].get::<Vec<u8>, _>(1)), (vec![0, 0xff, b'\''], vec![]));
+    assert_eq!(suite::value(&pool).await, 7);
+}
+
+#[tokio::test]
+async fn batches_that_fail_or_are_left_in_a_transaction_change_nothing_and_use_no_connection_up() {
+    let pool = place().await.open().await;
+    for _ in 0..=CONNECTIONS.postgres {
+        let mut batches = Batches::begin(&pool).await.unwrap();
+        assert!(batches.run("BEGIN; UPDATE counters SET value = 7; SELECT 1 / 0; COMMIT".to_owned()).await.is_err());
+        let mut batches = Batches::begin(&pool).await.unwrap();
+        batches.run("BEGIN; UPDATE counters SET value = 8".to_owned()).await.unwrap();
+    }
+    assert_eq!(suite::value(&pool).await, 0);
 }
 
 #[tokio::test]

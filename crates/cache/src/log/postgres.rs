@@ -1,7 +1,8 @@
 //! The invalidation log in PostgreSQL, or in what speaks its protocol.
 //!
 //! Each operation is one transaction that begins with the lock of the head row. So numbers commit in their order; and of a replica
-//! that registers and a batch that is appended, one sees the other. What the database has committed it may not lose: with
+//! that registers and a batch that is appended, one sees the other. The lock is what limits all replicas together, so an operation
+//! holds it for as few round trips as it can: none for a verification, one for an append. What the database has committed it may not lose: with
 //! asynchronous replication, a failover voids what was acknowledged shortly before it.
 //!
 //! The head row also holds what the gap detector knows of senders: each append reads and writes it.
@@ -13,13 +14,15 @@ mod schema;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accord_readthrough::{
     Appended, GapDetector, Invalidation, InvalidationLog, LeaseHolder, LogError, Member, Moment, Record, Tag,
     Verification, Verified, number,
 };
-use accord_store::{Connections, Pool, StoreUrl, Transaction, within};
+use accord_store::{Batches, Connections, Pool, StoreUrl, retry, within};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Histogram;
 use sqlx::any::AnyRow;
 use sqlx::postgres::PgListener;
 use sqlx::{Error as SqlError, Row};
@@ -28,10 +31,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::LiveReplica;
-use schema::{
-    ADD, APPENDED, CONFIRMED, DELETE_MEMBER, FIND_HEAD, FIND_MEMBERS, FIND_OLDEST, FIND_RECORDS, LOCK, MAKE_HEAD,
-    MIGRATIONS, SET_HEAD, SET_MEMBER, SHORT_IDLE, STRIKE, TRIM,
-};
+use schema::{APPENDED, BEGIN, CONFIRMED, FIND_HEAD, FIND_MEMBERS, FIND_OLDEST, MAKE_HEAD, MIGRATIONS};
 
 /// One operation at a time, a notification, and one in reserve for where a connection hangs.
 const CONNECTIONS: Connections = Connections { sqlite: 1, postgres: 3 };
@@ -40,7 +40,7 @@ const CONNECTIONS: Connections = Connections { sqlite: 1, postgres: 3 };
 const KEPT: u64 = 10_000;
 
 /// Records that are read at once.
-const READ: i64 = 1_000;
+const READ: u64 = 1_000;
 
 /// Between two attempts to listen.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -58,6 +58,7 @@ pub struct PostgresLog {
     bound: Duration,
     /// What was confirmed last.
     confirmed: AtomicU64,
+    durations: Histogram<f64>,
 }
 
 /// The head row.
@@ -77,75 +78,73 @@ impl PostgresLog {
         let incarnation = Uuid::new_v4().as_bytes().to_vec();
         let making = sqlx::query(MAKE_HEAD).bind(incarnation).execute(pool.connections());
         within(accord_store::ANSWER, async { making.await.map(drop) }).await?;
-        Ok(Self { pool, senders: senders.max(1), bound: lease / 2, confirmed: AtomicU64::new(0) })
+        let durations = accord_runtime::telemetry::meter()
+            .f64_histogram("accord.cache.log.operation.duration")
+            .with_unit("s")
+            .with_description(
+                "What operations on the invalidation log take, waiting for those of other replicas included",
+            )
+            .build();
+        Ok(Self { pool, senders: senders.max(1), bound: lease / 2, confirmed: AtomicU64::new(0), durations })
     }
 
-    /// A transaction that has the head row.
-    async fn begin(&self) -> Result<Transaction, accord_store::Error> {
-        let mut transaction = self.pool.begin(LOCK).await?;
-        sqlx::query(SHORT_IDLE).execute(&mut *transaction).await?;
-        Ok(transaction)
-    }
-
-    async fn append_once(&self, batches: &[Invalidation]) -> Result<Appended, accord_store::Error> {
-        let mut transaction = self.begin().await?;
-        let Head { incarnation, number: head, mark, mut gap_detector, now } = self.head(&mut transaction).await?;
+    async fn append_once(&self, batches: &[Invalidation]) -> Result<Appended, SqlError> {
+        let mut log = Batches::begin(&self.pool).await?;
+        let found = log.run(format!("{BEGIN}; {FIND_HEAD}")).await?;
+        let [.., head] = &found[..] else { return Err(incomplete()) };
+        let Head { incarnation, number: head, mark, mut gap_detector, now } = self.head(head)?;
         let new_mark = random_mark();
         let (noted, records) = number(batches, head, new_mark, |batch| gap_detector.note(batch, now));
         let mark = if records.is_empty() { mark } else { new_mark };
         let head = head + records.len() as u64;
-        for record in &records {
-            add(&mut transaction, record).await?;
-        }
+        let mut statements: Vec<_> = records.iter().map(add).collect();
         if !records.is_empty() {
-            sqlx::query(TRIM).bind(signed(head.saturating_sub(KEPT))).execute(&mut *transaction).await?;
+            statements.push(schema::trim(head.saturating_sub(KEPT)));
         }
-        let set = sqlx::query(SET_HEAD).bind(signed(head)).bind(signed(mark)).bind(gap_detector.encode());
-        set.execute(&mut *transaction).await?;
-        let members = members(&mut transaction).await?;
-        transaction.commit().await?;
+        statements.push(schema::set_head(head, mark, &gap_detector.encode()));
+        let found = log.run(format!("{}; {FIND_MEMBERS}; COMMIT", statements.join("; "))).await?;
+        log.finish();
+        let [.., registered, _] = &found[..] else { return Err(incomplete()) };
         if !records.is_empty() {
             self.notify(APPENDED);
         }
-        Ok(Appended { incarnation, noted, head, members })
+        Ok(Appended { incarnation, noted, head, members: members(registered)? })
     }
 
-    async fn verify_once(&self, verification: &Verification) -> Result<Verified, accord_store::Error> {
+    async fn verify_once(&self, verification: &Verification) -> Result<Verified, SqlError> {
         let Verification { member, seen, seen_mark, silent, is_last } = verification;
-        let mut transaction = self.begin().await?;
-        let Head { incarnation, number: head, mark: head_mark, .. } = self.head(&mut transaction).await?;
-        let (has_seen, records) = read(&mut transaction, *seen, *seen_mark).await?;
-        // Of what the database has lost, nothing counts.
-        let confirmed = if has_seen { member.confirmed } else { 0 };
-        for (replica, counter) in silent {
-            sqlx::query(STRIKE).bind(bytes(*replica)).bind(signed(*counter)).execute(&mut *transaction).await?;
-        }
-        let name = bytes(member.replica);
-        if *is_last {
-            sqlx::query(DELETE_MEMBER).bind(name).execute(&mut *transaction).await?;
+        let mut statements = vec![FIND_HEAD.to_owned(), schema::find_records(*seen, READ)];
+        statements.extend(silent.iter().map(|(replica, counter)| schema::strike(*replica, *counter)));
+        statements.push(if *is_last {
+            schema::delete_member(member.replica)
         } else {
-            let set = sqlx::query(SET_MEMBER).bind(name).bind(signed(member.counter)).bind(signed(confirmed));
-            set.execute(&mut *transaction).await?;
-        }
-        let oldest: Option<i64> = sqlx::query(FIND_OLDEST).fetch_one(&mut *transaction).await?.try_get(0)?;
-        let members = members(&mut transaction).await?;
-        transaction.commit().await?;
+            schema::set_member(member, *seen, *seen_mark)
+        });
+        let mut log = Batches::begin(&self.pool).await?;
+        let found =
+            log.run(format!("{BEGIN}; {}; {FIND_OLDEST}; {FIND_MEMBERS}; COMMIT", statements.join("; "))).await?;
+        log.finish();
+        let [_, _, _, head, records, .., oldest, registered, _] = &found[..] else { return Err(incomplete()) };
+        let Head { incarnation, number: head, mark: head_mark, .. } = self.head(head)?;
+        let (has_seen, records) = read(records, *seen, *seen_mark)?;
+        let confirmed = if has_seen { member.confirmed } else { 0 };
         if self.confirmed.swap(confirmed, Ordering::Relaxed) != confirmed {
             self.notify(CONFIRMED);
         }
-        let oldest = oldest.map_or(head + 1, unsigned);
+        let oldest: Option<i64> = oldest.first().ok_or_else(incomplete)?.try_get(0)?;
+        let (oldest, members) = (oldest.map_or(head + 1, unsigned), members(registered)?);
         Ok(Verified { incarnation, oldest, head, head_mark, has_seen, records, members })
     }
 
     /// The head row, and the time by the database's clock.
-    async fn head(&self, transaction: &mut Transaction) -> Result<Head, SqlError> {
-        let row = sqlx::query(FIND_HEAD).fetch_one(&mut **transaction).await?;
+    fn head(&self, found: &[AnyRow]) -> Result<Head, SqlError> {
+        let row = found.first().ok_or_else(incomplete)?;
         let (mark, now) = (unsigned(row.try_get(2)?), Moment(unsigned(row.try_get(4)?) * 1_000_000));
         let stored: Vec<u8> = row.try_get(3)?;
         // What can't be read is as unknown as the senders of a new log.
         let gap_detector = GapDetector::decode(self.senders, &stored);
         let gap_detector = gap_detector.unwrap_or_else(|| GapDetector::new(self.senders, now));
-        Ok(Head { incarnation: name(&row, 0)?, number: unsigned(row.try_get(1)?), mark, gap_detector, now })
+        Ok(Head { incarnation: name(row, 0)?, number: unsigned(row.try_get(1)?), mark, gap_detector, now })
     }
 
     /// Wakes the replicas. Nobody waits for it.
@@ -157,19 +156,25 @@ impl PostgresLog {
         });
     }
 
-    /// An operation within its time.
-    async fn bounded<T>(&self, operation: impl Future<Output = Result<T, accord_store::Error>>) -> Result<T, LogError> {
-        within(self.bound, operation).await.map_err(|error| LogError(error.to_string()))
+    /// An operation within its time. Where the database undid it for another one, it is tried again.
+    async fn bounded<T, F>(&self, name: &'static str, operation: impl FnMut() -> F) -> Result<T, LogError>
+    where
+        F: Future<Output = Result<T, SqlError>>,
+    {
+        let begun = Instant::now();
+        let done = within(self.bound, retry(operation)).await;
+        self.durations.record(begun.elapsed().as_secs_f64(), &[KeyValue::new("operation", name)]);
+        done.map_err(|error: accord_store::Error| LogError(error.to_string()))
     }
 }
 
 impl InvalidationLog for PostgresLog {
     async fn append(&self, batches: &[Invalidation]) -> Result<Appended, LogError> {
-        self.bounded(self.append_once(batches)).await
+        self.bounded("append", || self.append_once(batches)).await
     }
 
     async fn verify(&self, verification: &Verification) -> Result<Verified, LogError> {
-        self.bounded(self.verify_once(verification)).await
+        self.bounded("verify", || self.verify_once(verification)).await
     }
 }
 
@@ -184,8 +189,10 @@ pub(super) async fn listen(url: &StoreUrl, replica: &LiveReplica, news: &Notify)
         if let Ok(Ok(mut listener)) = timeout(accord_store::ANSWER, listening).await {
             // One that is silent for long may be cut off without a word: another one is made.
             while let Ok(Ok(notification)) = timeout(SILENCE, listener.recv()).await {
-                if notification.payload().is_empty() || replica.is_awaited() {
+                if notification.payload().is_empty() {
                     news.notify_one();
+                } else {
+                    replica.others_confirmed();
                 }
             }
         }
@@ -193,27 +200,24 @@ pub(super) async fn listen(url: &StoreUrl, replica: &LiveReplica, news: &Notify)
     }
 }
 
-async fn add(transaction: &mut Transaction, record: &Record) -> Result<(), SqlError> {
+fn add(record: &Record) -> String {
     let tags: Vec<u8> = record.tags.iter().flat_map(|tag| tag.to_bits().to_be_bytes()).collect();
     // Where everything is dropped, nobody drops his own copies by himself.
     let writer = record.writer.filter(|_| !record.is_flush);
-    let writer = writer.map_or_else(Vec::new, |LeaseHolder(writer)| bytes(writer));
-    let add = sqlx::query(ADD).bind(signed(record.number)).bind(i64::from(record.is_flush)).bind(tags).bind(writer);
+    let writer = writer.map_or_else(Vec::new, |LeaseHolder(writer)| writer.to_be_bytes().to_vec());
     let change = record.change.as_ref().map(|change| key_change::encode(change));
-    add.bind(signed(record.mark)).bind(change).execute(&mut **transaction).await.map(drop)
+    schema::add(record, &tags, &writer, change)
 }
 
 /// Whether the record that was seen last is there, and what comes after it.
-async fn read(transaction: &mut Transaction, seen: u64, mark: u64) -> Result<(bool, Vec<Record>), SqlError> {
-    let rows = sqlx::query(FIND_RECORDS).bind(signed(seen)).bind(READ).fetch_all(&mut **transaction).await?;
+fn read(rows: &[AnyRow], seen: u64, mark: u64) -> Result<(bool, Vec<Record>), SqlError> {
     let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
     let last = records.first().filter(|record| record.number == seen).map(|record| record.mark);
     records.retain(|record| record.number > seen);
     Ok((seen == 0 || last == Some(mark), records))
 }
 
-async fn members(transaction: &mut Transaction) -> Result<Vec<Member>, SqlError> {
-    let rows = sqlx::query(FIND_MEMBERS).fetch_all(&mut **transaction).await?;
+fn members(rows: &[AnyRow]) -> Result<Vec<Member>, SqlError> {
     let member = |row: &AnyRow| {
         let (counter, confirmed) = (unsigned(row.try_get(1)?), unsigned(row.try_get(2)?));
         Ok(Member { replica: name(row, 0)?, counter, confirmed })
@@ -241,17 +245,12 @@ fn name(row: &AnyRow, column: usize) -> Result<u128, SqlError> {
     Ok(u128::from_be_bytes(bytes))
 }
 
-fn bytes(name: u128) -> Vec<u8> {
-    name.to_be_bytes().to_vec()
-}
-
 fn random_mark() -> u64 {
     Uuid::new_v4().as_u64_pair().1 >> 1
 }
 
-/// Numbers and marks of a log stay below 2^63.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+fn incomplete() -> SqlError {
+    SqlError::Protocol("the database did not answer each statement".to_owned())
 }
 
 fn unsigned(number: i64) -> u64 {

@@ -86,3 +86,20 @@ async fn token_of_write_that_another_log_took_is_not_judged_by_the_number_of_the
     let required = replica.require(&[Opened::Known(token)], &of("a").key, true);
     assert!(required.is_unjudged, "number 1 of log 2, where log 1 was read up to 13: {required:?}");
 }
+
+#[test]
+fn what_others_confirmed_is_read_where_somebody_waits_for_it() {
+    let (engine, _, _) = subject();
+    let replica = Replica::sharing(engine, Trimmed::default(), 1, LEASE);
+    let is_wanted = || replica.verification_wanted().now_or_never().is_some();
+    replica.others_confirmed();
+    assert!(!is_wanted(), "nobody waits");
+    let waiting = replica.changes();
+    assert!(is_wanted(), "confirmed before somebody waited");
+    verify(&replica);
+    drop((waiting, replica.changes()));
+    assert!(!is_wanted(), "it is read");
+    let _waiting = replica.changes();
+    replica.others_confirmed();
+    assert!(is_wanted(), "confirmed while somebody waits");
+}

@@ -1,6 +1,8 @@
-//! The tables and the statements.
+//! The tables and the statements. These have no parameters, since they are sent together: what is written into them are numbers
+//! and bytes.
 
-use accord_store::Migrations;
+use accord_readthrough::{Member, Record};
+use accord_store::{Migrations, literal};
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
     table: "invalidation_log_schema_steps",
@@ -17,11 +19,11 @@ pub(super) const APPENDED: &str = "NOTIFY accord_invalidation_log";
 /// A replica has confirmed: whoever waits for that reads the register.
 pub(super) const CONFIRMED: &str = "NOTIFY accord_invalidation_log, 'confirmed'";
 
-/// All transactions begin with it.
-pub(super) const LOCK: &str = "SELECT number FROM invalidation_log_head WHERE id = 1 FOR UPDATE";
-
-/// A replica that hangs in a transaction holds up all others: the server ends it in this time.
-pub(super) const SHORT_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '250ms'";
+/// All transactions begin with it. A replica that hangs in one holds up all others: the server ends it in this time.
+pub(super) const BEGIN: &str = "
+    BEGIN;
+    SET LOCAL idle_in_transaction_session_timeout = '250ms';
+    SELECT number FROM invalidation_log_head WHERE id = 1 FOR UPDATE";
 
 pub(super) const MAKE_HEAD: &str = "
     INSERT INTO invalidation_log_head (id, incarnation, number, senders) VALUES (1, $1, 0, '') ON CONFLICT (id) DO NOTHING";
@@ -30,29 +32,64 @@ pub(super) const FIND_HEAD: &str = "
     SELECT incarnation, number, mark, senders, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)
     FROM invalidation_log_head WHERE id = 1";
 
-pub(super) const SET_HEAD: &str = "UPDATE invalidation_log_head SET number = $1, mark = $2, senders = $3 WHERE id = 1";
+pub(super) fn set_head(number: u64, mark: u64, senders: &[u8]) -> String {
+    let senders = literal(senders);
+    format!("UPDATE invalidation_log_head SET number = {number}, mark = {mark}, senders = {senders} WHERE id = 1")
+}
 
-pub(super) const ADD: &str = "INSERT INTO invalidation_log_records (number, is_flush, tags, writer, mark, change) VALUES ($1, $2, $3, $4, $5, $6)";
+/// A record, with what of it is encoded.
+pub(super) fn add(record: &Record, tags: &[u8], writer: &[u8], change: Option<Vec<u8>>) -> String {
+    let Record { number, mark, .. } = record;
+    let (is_flush, tags, writer) = (i64::from(record.is_flush), literal(tags), literal(writer));
+    let change = change.map_or_else(|| "NULL".to_owned(), |change| literal(change).to_string());
+    format!(
+        "INSERT INTO invalidation_log_records (number, is_flush, tags, writer, mark, change)
+         VALUES ({number}, {is_flush}, {tags}, {writer}, {mark}, {change})"
+    )
+}
 
-pub(super) const TRIM: &str = "DELETE FROM invalidation_log_records WHERE number <= $1";
+/// Drops the records up to a number.
+pub(super) fn trim(number: u64) -> String {
+    format!("DELETE FROM invalidation_log_records WHERE number <= {number}")
+}
 
 pub(super) const FIND_OLDEST: &str = "SELECT MIN(number) FROM invalidation_log_records";
 
-pub(super) const FIND_RECORDS: &str = "
-    SELECT number, is_flush, tags, writer, mark, change FROM invalidation_log_records WHERE number >= $1
-    ORDER BY number LIMIT $2";
+/// The record that was seen last, and those after it.
+pub(super) fn find_records(seen: u64, most: u64) -> String {
+    format!(
+        "SELECT number, is_flush, tags, writer, mark, change FROM invalidation_log_records WHERE number >= {seen}
+         ORDER BY number LIMIT {most}"
+    )
+}
 
 pub(super) const FIND_MEMBERS: &str = "SELECT replica, counter, confirmed FROM invalidation_log_replicas";
 
-/// Of two verifications of one replica the one with the higher counter stays.
-pub(super) const SET_MEMBER: &str = "
-    INSERT INTO invalidation_log_replicas (replica, counter, confirmed) VALUES ($1, $2, $3)
-    ON CONFLICT (replica) DO UPDATE SET counter = excluded.counter, confirmed = excluded.confirmed
-    WHERE invalidation_log_replicas.counter < excluded.counter";
+/// Of two verifications of one replica the one with the higher counter stays. Of what the database has lost, nothing counts as
+/// confirmed.
+pub(super) fn set_member(member: &Member, seen: u64, seen_mark: u64) -> String {
+    let Member { replica, counter, confirmed } = member;
+    let replica = literal(replica.to_be_bytes());
+    format!(
+        "INSERT INTO invalidation_log_replicas (replica, counter, confirmed)
+         VALUES ({replica}, {counter}, CASE
+            WHEN {seen} = 0 OR EXISTS (SELECT 1 FROM invalidation_log_records WHERE number = {seen} AND mark = {seen_mark})
+            THEN {confirmed} ELSE 0 END)
+         ON CONFLICT (replica) DO UPDATE SET counter = excluded.counter, confirmed = excluded.confirmed
+         WHERE invalidation_log_replicas.counter < excluded.counter"
+    )
+}
 
-pub(super) const STRIKE: &str = "DELETE FROM invalidation_log_replicas WHERE replica = $1 AND counter = $2";
+/// Drops a replica whose counter is still this one.
+pub(super) fn strike(replica: u128, counter: u64) -> String {
+    let replica = literal(replica.to_be_bytes());
+    format!("DELETE FROM invalidation_log_replicas WHERE replica = {replica} AND counter = {counter}")
+}
 
-pub(super) const DELETE_MEMBER: &str = "DELETE FROM invalidation_log_replicas WHERE replica = $1";
+pub(super) fn delete_member(replica: u128) -> String {
+    let replica = literal(replica.to_be_bytes());
+    format!("DELETE FROM invalidation_log_replicas WHERE replica = {replica}")
+}
 
 const HEAD: &str = "
     CREATE TABLE invalidation_log_head (
