@@ -26,6 +26,8 @@ async fn cache_that_is_down_is_bypassed_and_loses_what_it_missed() -> Result<()>
     let put = fabric.call(http::Method::PUT, "/v1/products/oak-desk").token(&token);
     let put = put.json(&json!({ "title": "Written while the cache was gone" })).send().await?;
     assert_eq!((put.status.as_u16(), put.header("x-accord-invalidation")), (200, Some("DEFERRED")), "{}", put.text());
+    let waits = "accord_gateway_invalidation_duration_seconds_count";
+    fabric.gateway.await_metric(waits, &[("outcome", "deferred")], |count| count >= 1.0).await?;
 
     fabric.cache.process.restart()?;
     fabric.cache.wait_serving().await?;

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use toml::toml;
 
 pub(crate) const PRODUCT: &str = "/v1/products/oak-desk";
+/// What mutations waited for.
+const INVALIDATIONS: &str = "accord_gateway_invalidation_duration_seconds_count";
 /// Reads until one is answered near: a tag that was invalidated a moment ago is leased to nobody for a second.
 pub(crate) const MOST_READS: usize = 5_000;
 
@@ -122,7 +124,7 @@ async fn grpc_read_is_answered_near_as_the_cache_answered_it() -> Result<()> {
 
 #[tokio::test]
 async fn write_at_either_gateway_is_seen_at_both_once_it_is_acknowledged() -> Result<()> {
-    let mesh = Mesh::start("tests/journeys/near.toml").await?;
+    let mut mesh = Mesh::start("tests/journeys/near.toml").await?;
     let (gateways, before) = (mesh.gateways(), mesh.waits().await?);
     for (round, writer) in [gateways[0], gateways[1], gateways[0]].into_iter().enumerate() {
         tokio::try_join!(mesh.read_near(gateways[0]), mesh.read_near(gateways[1]))?;
@@ -134,6 +136,7 @@ async fn write_at_either_gateway_is_seen_at_both_once_it_is_acknowledged() -> Re
         }
     }
     assert!(mesh.waits().await? > before, "some writer waited for the other's lease");
+    mesh.fabric.gateway.await_metric(INVALIDATIONS, &[("outcome", "acknowledged")], |count| count >= 2.0).await?;
     Ok(())
 }
 
@@ -151,11 +154,12 @@ async fn write_waits_for_no_lease_of_its_own_gateway() -> Result<()> {
 
 #[tokio::test]
 async fn write_that_is_acknowledged_locally_says_so_and_its_token_is_met_at_the_other_gateway() -> Result<()> {
-    let mesh = Mesh::start("tests/journeys/near_local.toml").await?;
+    let mut mesh = Mesh::start("tests/journeys/near_local.toml").await?;
     let [one, other] = mesh.gateways();
     mesh.read_near(other).await?;
     let put = mesh.write(one, "Oak desk again").await?;
     assert_eq!(put.header("x-accord-invalidation"), Some("LOCAL"));
+    mesh.fabric.gateway.await_metric(INVALIDATIONS, &[("outcome", "local")], |count| count >= 1.0).await?;
     assert_eq!(mesh.read(one).await?.json()?["title"], "Oak desk again", "its own gateway sees it at once");
     let token = put.header("x-accord-consistency-token").expect("a token");
     let read = HttpCall::new(other, Method::GET, PRODUCT).token(&mesh.token);

@@ -6,6 +6,7 @@
 //! no other is gone with something undelivered; it shows by heartbeats that it lives; and it says goodbye.
 
 mod acknowledge;
+mod backlog;
 mod delivery;
 mod pending;
 mod waits;
@@ -19,31 +20,28 @@ use accord_readthrough::{Asked, Tag};
 use accord_runtime::{backoff::Backoff, deadline::Deadline, fault, request::RequestId};
 use accord_upstream::Client;
 use acknowledge::Acknowledger;
+use backlog::{Backlog, batches};
 pub(crate) use delivery::Delivery;
 use delivery::WriteToken;
-use opentelemetry::metrics::Counter;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram},
+};
 use pending::InvalidTag;
 pub(crate) use pending::PendingInvalidation;
 use std::{
     collections::BTreeSet,
     mem,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, oneshot, watch};
 use tonic::{Code, Status};
 use uuid::Uuid;
 use waits::{Waiter, Waits};
 
-/// Tags that may wait for a cache that is gone. Beyond it the sender leaves out a number instead, from which the cache learns
-/// that it has missed something.
-const MAX_BACKLOG_TAGS: usize = 10_000;
-/// Bytes of the tags that may wait.
-const MAX_BACKLOG_BYTES: usize = 16 << 20;
 /// Tenants of a batch whose writes get tokens of their own, as many as the cache takes; those of others get one that asks for a load.
 const MAX_TENANTS: usize = 256;
-/// Bytes of the tags of one batch, well below what the cache takes in one message.
-const BATCH_BYTES: usize = 1 << 20;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Waits between attempts. The last is short: what a cache that comes back has missed, it may still answer.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -84,25 +82,22 @@ struct Queue {
     is_sending: watch::Sender<bool>,
     announcement: watch::Sender<Announcement>,
     deferred: Counter<u64>,
-}
-
-#[derive(Default)]
-struct Backlog {
-    tags: BTreeSet<InvalidTag>,
-    bytes: usize,
-    overflowed: bool,
-    /// Whether the gateway ends once all of it is delivered.
-    is_last: bool,
-    callers: Vec<Waiter>,
+    durations: Histogram<f64>,
 }
 
 impl Invalidator {
     /// Starts the sender. What it still holds when the process ends is lost: then it has said no goodbye, from which the cache
     /// learns to trust nothing that it loaded before.
     pub(crate) fn start(client: Client, near: Arc<NearCache>, mesh: MeshClient) -> Self {
-        let deferred = accord_runtime::telemetry::meter()
+        let meter = accord_runtime::telemetry::meter();
+        let deferred = meter
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
+            .build();
+        let durations = meter
+            .f64_histogram("accord.gateway.invalidation.duration")
+            .with_unit("s")
+            .with_description("What mutations waited for their invalidations, by how they answered")
             .build();
         // Leases are for this name, so that this gateway does not wait for its own.
         let incarnation = near.holder();
@@ -113,6 +108,7 @@ impl Invalidator {
             is_sending: watch::Sender::default(),
             announcement: watch::Sender::default(),
             deferred,
+            durations,
         });
         let sender = Sender {
             client: InvalidationServiceClient::new(client),
@@ -152,14 +148,20 @@ impl Invalidator {
         let token = WriteToken::default();
         let waiter = Waiter { tags: Arc::clone(&hashed), tenant, token: token.clone(), is_local, acknowledged: sender };
         self.enqueue(tags, Some(waiter));
-        let wait = deadline.min(Deadline::after(MAX_WAIT));
-        if tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok()) {
-            return Delivery { is_acknowledged: true, is_local, token };
+        let (begun, wait) = (Instant::now(), deadline.min(Deadline::after(MAX_WAIT)));
+        let is_acknowledged = tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok());
+        let outcome = match (is_acknowledged, is_local) {
+            (true, false) => "acknowledged",
+            (true, true) => "local",
+            (false, _) => "deferred",
+        };
+        self.0.durations.record(begun.elapsed().as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
+        if !is_acknowledged {
+            // Whether the cache has it is open, and its reads through this gateway see the write all the same.
+            self.0.near.acknowledged(hashed.iter().copied());
+            self.0.deferred.add(1, &[]);
         }
-        // Whether the cache has it is open, and its reads through this gateway see the write all the same.
-        self.0.near.acknowledged(hashed.iter().copied());
-        self.0.deferred.add(1, &[]);
-        Delivery { is_acknowledged: false, is_local, token }
+        Delivery { is_acknowledged, is_local, token }
     }
 
     /// Waits, but not long, until the cache has all that is queued, and says goodbye where no call can add to it any more.
@@ -187,41 +189,11 @@ impl Invalidator {
     }
 }
 
-impl Backlog {
-    fn add(&mut self, tags: Vec<InvalidTag>) {
-        for tag in tags {
-            let bytes = tag.name.len();
-            if self.tags.insert(tag) {
-                self.bytes += bytes;
-            }
-        }
-        if self.tags.len() > MAX_BACKLOG_TAGS || self.bytes > MAX_BACKLOG_BYTES {
-            self.tags.clear();
-            self.bytes = 0;
-            self.overflowed = true;
-        }
-    }
-}
-
 impl Queue {
     fn backlog(&self) -> std::sync::MutexGuard<'_, Backlog> {
         // A panic can't leave the set half changed.
         self.backlog.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// The batches that tags are sent in. One at least, even if it is empty: it shows a gap.
-fn batches(tags: BTreeSet<InvalidTag>) -> Vec<Vec<InvalidTag>> {
-    let (mut batches, mut bytes) = (vec![Vec::new()], 0);
-    for tag in tags {
-        if bytes > 0 && bytes + tag.name.len() > BATCH_BYTES {
-            batches.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += tag.name.len();
-        batches.last_mut().expect("there is always one").push(tag);
-    }
-    batches
 }
 
 /// Whether the cache will never take this batch.

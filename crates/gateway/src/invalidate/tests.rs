@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    backlog::{BATCH_BYTES, MAX_BACKLOG_BYTES, MAX_BACKLOG_TAGS},
+    *,
+};
 
 fn deleted(name: impl Into<String>) -> InvalidTag {
     InvalidTag { expires: false, name: name.into() }
@@ -25,11 +28,12 @@ fn backlog_over_its_bytes_becomes_a_gap() {
 
 #[test]
 fn backlog_over_its_tags_becomes_a_gap() {
-    let deferred = accord_runtime::telemetry::meter().u64_counter("deferred").build();
+    let meter = accord_runtime::telemetry::meter();
+    let (deferred, durations) = (meter.u64_counter("deferred").build(), meter.f64_histogram("durations").build());
     let (arrived, is_sending, announcement) = (Notify::new(), watch::Sender::default(), watch::Sender::default());
     let backlog = Mutex::default();
     let near = Arc::new(NearCache::new(1 << 20));
-    let queue = Invalidator(Arc::new(Queue { near, backlog, arrived, is_sending, announcement, deferred }));
+    let queue = Invalidator(Arc::new(Queue { near, backlog, arrived, is_sending, announcement, deferred, durations }));
     queue.enqueue((0..MAX_BACKLOG_TAGS).map(|tag| deleted(tag.to_string())).collect(), None);
     queue.enqueue(vec![deleted("0")], None);
     let backlog = |queue: &Invalidator| {
