@@ -35,6 +35,7 @@ mod tcp_proxy;
 pub mod tool;
 pub mod web;
 pub mod websocket;
+pub mod wire;
 mod writers;
 
 use std::{

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use anyhow::Result;
 use toml::Table;
 
-use crate::{Fabric, Launch, Part, Process, Server, binaries, home, settings};
+use crate::{Fabric, Launch, Part, Process, Server, binaries, home, settings, wire::Wire};
 
 impl Fabric {
     /// Starts another process of a binary, configured like the first one but for its ports. Whoever wants it to
@@ -17,17 +17,24 @@ impl Fabric {
     /// The same, with settings laid over those of the first one.
     pub fn another_with(&mut self, part: Part, stronger: Table) -> Result<Server> {
         let listen = self.ports.reserve()?;
-        self.beside(part, listen, stronger)
+        self.beside(part, listen, stronger, None)
+    }
+
+    /// The same, at the end of a wire.
+    pub fn another_at(&mut self, part: Part, wire: Option<&Wire>, stronger: Table) -> Result<Server> {
+        let listen = self.ports.reserve()?;
+        self.beside(part, listen, stronger, wire)
     }
 
     /// The same for one that is to take the place of the first: it serves at the same address.
     pub fn successor(&mut self, part: Part) -> Result<Server> {
         let listen = self.server(part).listen;
-        self.beside(part, listen, Table::new())
+        self.beside(part, listen, Table::new(), None)
     }
 
-    fn beside(&mut self, part: Part, listen: SocketAddr, stronger: Table) -> Result<Server> {
-        let (admin, internal) = (self.ports.reserve()?, self.ports.reserve()?);
+    fn beside(&mut self, part: Part, listen: SocketAddr, stronger: Table, wire: Option<&Wire>) -> Result<Server> {
+        let at = |address: SocketAddr| SocketAddr::new(wire.map_or(address.ip(), Wire::host), address.port());
+        let (listen, admin, internal) = (at(listen), at(self.ports.reserve()?), at(self.ports.reserve()?));
         // Several may serve at one address, one after the other.
         let name = format!("{}-{}", part.name(), admin.port());
         let first = fs::read_to_string(self.home.config(part.name()))?;
@@ -41,6 +48,7 @@ impl Fabric {
             log: self.home.log(&name),
             name,
         };
+        let launch = if let Some(wire) = wire { wire.launch(launch) } else { launch };
         let services = self.server(part).services.clone();
         Ok(Server { process: Process::start(launch)?, listen, admin, is_encrypted: false, services })
     }

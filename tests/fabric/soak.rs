@@ -45,6 +45,8 @@ pub enum Shape {
         redis: PathBuf,
         /// Rows of that PostgreSQL that plain SQL changes, each with a writer of its own.
         prices: usize,
+        /// Whether each gateway and each replica is at a wire of its own, for faults of these.
+        is_wired: bool,
     },
 }
 

@@ -29,6 +29,7 @@ async fn read_after_acknowledged_write_sees_it_while_the_database_fails_over_and
             programs: postgres::installed().context("PostgreSQL is installed")?,
             redis: PathBuf::from(tool("ACCORD_TEST_REDIS")?),
             prices: 2,
+            is_wired: false,
         },
         writes: 20,
         at_least: Duration::ZERO,

@@ -2,19 +2,22 @@
 //! takes.
 
 use std::{
+    env,
     path::PathBuf,
+    process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use accord_fabric::{
     binaries,
     soak::{Kind, Shape, Soak},
+    wire,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     postgres,
-    programs::debian,
+    programs::{debian, succeed},
     say::{note, say},
 };
 
@@ -42,6 +45,9 @@ pub(crate) struct Args {
     /// Rows of the PostgreSQL of the replicas that plain SQL changes, and of which an outbox tells
     #[arg(long, default_value_t = 16)]
     prices: usize,
+    /// Gives each replica and each gateway a network namespace, and loses its packets too. Takes root, or user namespaces
+    #[arg(long)]
+    namespaces: bool,
     /// The longest lease, in milliseconds, at most 400: a slow machine needs a long one to come by a near answer
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 200)]
     lease: u64,
@@ -63,20 +69,22 @@ enum Behind {
 }
 
 impl Behind {
-    fn shape(self, prices: usize) -> Result<Shape> {
+    fn shape(self, prices: usize, is_wired: bool) -> Result<Shape> {
         match self {
+            Self::OneCache if is_wired => bail!("--namespaces goes with --shape replicas"),
             Self::OneCache => Ok(Shape::OneCache),
             Self::Replicas => {
                 let redis = debian("redis-server", "redis-server")?;
-                Ok(Shape::Replicas { programs: postgres::programs()?, redis, prices })
+                Ok(Shape::Replicas { programs: postgres::programs()?, redis, prices, is_wired })
             }
         }
     }
 
-    fn faults(self) -> Vec<Kind> {
+    fn faults(self, is_wired: bool) -> Vec<Kind> {
+        let wires = if is_wired { &Kind::WIRES[..] } else { &[] };
         match self {
             Self::OneCache => [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::ROLLOVERS].concat(),
-            Self::Replicas => [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::REPLICAS].concat(),
+            Self::Replicas => [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::REPLICAS, wires].concat(),
         }
     }
 }
@@ -84,17 +92,24 @@ impl Behind {
 /// Runs it; fails where a read did not see an acknowledged write, or where that was hardly tried.
 pub(crate) fn run(args: Args) -> Result<()> {
     note("Building (the first time takes minutes) ...");
-    binaries::directory()?;
+    let binaries = binaries::directory()?;
+    let shape = args.shape.shape(args.prices, args.namespaces)?;
+    if args.namespaces && !wire::is_own()? {
+        debian("ip", "iproute2")?;
+        let mut again = Command::new(env::current_exe()?);
+        again.args(env::args_os().skip(1)).env("ACCORD_BINARIES", binaries);
+        return succeed(wire::inside(&again));
+    }
     let within = Duration::from_mins(args.minutes);
     let soak = Soak {
-        shape: args.shape.shape(args.prices)?,
+        shape,
         writes: args.writes,
         at_least: if args.whole { within } else { Duration::ZERO },
         within,
         seed: args.seed.unwrap_or_else(any_seed),
         products: args.products,
         lease: Duration::from_millis(args.lease),
-        faults: args.shape.faults(),
+        faults: args.shape.faults(args.namespaces),
         longest_pause: Duration::from_millis(args.longest_pause),
         kept_in: args.keep,
     };

@@ -13,17 +13,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accord_fabric::{binaries, wire};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 pub(crate) use self::outside::modules as node_modules;
-use crate::{bench::counts, postgres, programs::succeed, say::say, workspace};
+use crate::{
+    bench::counts,
+    postgres,
+    programs::{debian, succeed},
+    say::say,
+    workspace,
+};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
-const SUITE_FEATURES: [&str; 5] = [
+const SUITE_FEATURES: [&str; 6] = [
     "accord-auth/postgres-tests",
     "accord-cache/postgres-tests",
     "accord-store/postgres-tests",
+    "accord-fabric/network-tests",
     "accord-fabric/outside-clients",
     "accord-fabric/postgres-tests",
 ];
@@ -52,6 +60,8 @@ enum Suite {
     Rust,
     /// The stores against a real server
     Postgres,
+    /// Replicas and gateways whose packets are lost, in network namespaces: takes root, or user namespaces
+    Network,
     /// Clients, servers and a collector that nobody here wrote
     OutsideClients,
     /// protobuf's own conformance suite, for JSON and the wire format
@@ -81,6 +91,7 @@ impl Suite {
         match self {
             Self::Rust => rust(),
             Self::Postgres => against_postgres(),
+            Self::Network => in_network_namespaces(),
             Self::OutsideClients => with_outside_clients(),
             Self::Conformance => conformance::run(),
             Self::RealProtos => real_protos::run(scope),
@@ -107,6 +118,24 @@ fn against_postgres() -> Result<()> {
     command.args(["--features", &SUITE_FEATURES.join(",")]);
     command.args(targets_behind("postgres-tests")?);
     command.env("ACCORD_TEST_POSTGRES_URL", server.url());
+    command.env("ACCORD_TEST_REDIS", outside::redis()?);
+    succeed(command)
+}
+
+fn in_network_namespaces() -> Result<()> {
+    debian("ip", "iproute2")?;
+    postgres::programs()?;
+    let tests = || -> Result<Command> {
+        let mut command = cargo_test();
+        command.args(["--features", &SUITE_FEATURES.join(",")]).args(targets_behind("network-tests")?);
+        Ok(command)
+    };
+    // All that has to be fetched is fetched before: nothing leads out of the namespace.
+    binaries::directory()?;
+    let mut building = tests()?;
+    building.arg("--no-run");
+    succeed(building)?;
+    let mut command = wire::inside(&tests()?);
     command.env("ACCORD_TEST_REDIS", outside::redis()?);
     succeed(command)
 }

@@ -43,6 +43,12 @@ pub enum Kind {
     KillDatabase,
     /// The primary of the database is killed, and its standby promoted; it gets a standby of its own.
     FailOver,
+    /// Packets from and to a process are lost for a while.
+    Isolate(Victim),
+    /// The same of what it sends alone.
+    Mute(Victim),
+    /// The same of what is sent to it alone.
+    Deafen(Victim),
     /// The second level is stopped where it stands, and resumed after a while: it goes on with what it held.
     PauseSecondLevel,
     /// The second level is killed, and started again with nothing.
@@ -89,10 +95,28 @@ impl Kind {
         Self::KillSecondLevel,
     ];
 
+    /// What happens to the packets of replicas and gateways, where each is at a wire of its own.
+    pub const WIRES: [Self; 9] = [
+        Self::Isolate(Victim::Cache(0)),
+        Self::Isolate(Victim::Cache(1)),
+        Self::Isolate(Victim::Gateway(0)),
+        Self::Mute(Victim::Cache(1)),
+        Self::Mute(Victim::Cache(2)),
+        Self::Mute(Victim::Gateway(1)),
+        Self::Deafen(Victim::Cache(0)),
+        Self::Deafen(Victim::Cache(2)),
+        Self::Deafen(Victim::Gateway(0)),
+    ];
+
     /// The gateway that can't answer meanwhile.
     pub(super) fn gateway(self) -> Option<usize> {
         match self {
-            Self::Kill(victim) | Self::Pause(victim) | Self::KillCacheDuringPause(victim) => match victim {
+            Self::Kill(victim)
+            | Self::Pause(victim)
+            | Self::KillCacheDuringPause(victim)
+            | Self::Isolate(victim)
+            | Self::Mute(victim)
+            | Self::Deafen(victim) => match victim {
                 Victim::Gateway(at) => Some(at),
                 Victim::Cache(_) => None,
             },
@@ -152,6 +176,9 @@ impl fmt::Display for Fault {
                 write!(formatter, "part gateway {} from the replicas for {pause} ms", index + 1)
             }
             Kind::PartReplica(index) => write!(formatter, "part cache {} from the database for {pause} ms", index + 1),
+            Kind::Isolate(victim) => write!(formatter, "lose all packets of {victim} for {pause} ms"),
+            Kind::Mute(victim) => write!(formatter, "lose what {victim} sends for {pause} ms"),
+            Kind::Deafen(victim) => write!(formatter, "lose what is sent to {victim} for {pause} ms"),
             Kind::PauseDatabase => write!(formatter, "pause the database for {pause} ms"),
             Kind::KillDatabase => formatter.write_str("kill the database"),
             Kind::PauseSecondLevel => write!(formatter, "pause the second level for {pause} ms"),

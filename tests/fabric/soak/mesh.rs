@@ -12,7 +12,7 @@ use super::{
     prices::Prices,
     replicas::Replicas,
 };
-use crate::{EDITOR, Fabric, Part, Server};
+use crate::{EDITOR, Fabric, Part, Server, wire::Lost};
 
 /// Says that leases are granted, and the longest that a gateway may be lent.
 const OVERLAY: &str = "tests/journeys/near.toml";
@@ -53,8 +53,8 @@ impl Mesh {
                 other.wait_serving().await?;
                 Beside::Gateway(Box::new(other))
             }
-            Shape::Replicas { programs, redis, prices } => {
-                Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs, redis, *prices).await?))
+            Shape::Replicas { programs, redis, prices, is_wired } => {
+                Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs, redis, *prices, *is_wired).await?))
             }
         };
         Ok(Self { beside, fabric })
@@ -111,6 +111,9 @@ impl Mesh {
             Kind::RollReplicas => self.replicas()?.roll().await,
             Kind::PartGateway(at) => self.replicas()?.part_gateway(at, pause).await,
             Kind::PartReplica(at) => self.replicas()?.part_replica(at, pause).await,
+            Kind::Isolate(victim) => self.replicas()?.lose(victim, Lost::Both, pause).await,
+            Kind::Mute(victim) => self.replicas()?.lose(victim, Lost::Sent, pause).await,
+            Kind::Deafen(victim) => self.replicas()?.lose(victim, Lost::Received, pause).await,
             Kind::PauseDatabase => self.replicas()?.pause_database(pause).await,
             Kind::KillDatabase => self.replicas()?.kill_database().await,
             Kind::FailOver => self.replicas()?.fail_over().await,

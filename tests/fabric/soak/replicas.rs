@@ -18,9 +18,11 @@ use crate::{
     postgres::Pair,
     redis::Redis,
     settings::{merge, token_key},
+    wire::{Lost, Wire},
 };
 
 const REPLICAS: usize = 3;
+const GATEWAYS: usize = 2;
 /// The lease of a replica on the log: it leaves a slow machine time for operations on it.
 pub(super) const LOG_LEASE: Duration = Duration::from_secs(2);
 
@@ -36,10 +38,20 @@ pub(super) struct Replicas {
     prices: usize,
     databases: Pair,
     second_level: Redis,
+    /// Of the replicas, and then of the gateways; or none.
+    wires: Vec<Wire>,
 }
 
 impl Replicas {
-    pub(super) async fn start(fabric: &mut Fabric, programs: &Path, redis: &Path, prices: usize) -> Result<Self> {
+    pub(super) async fn start(
+        fabric: &mut Fabric,
+        programs: &Path,
+        redis: &Path,
+        prices: usize,
+        is_wired: bool,
+    ) -> Result<Self> {
+        let numbers = (1..).take(if is_wired { REPLICAS + GATEWAYS } else { 0 });
+        let wires: Vec<_> = block_in_place(|| numbers.map(Wire::lay).collect::<Result<_>>())?;
         let mut databases = block_in_place(|| Pair::start(programs))?;
         let second_level = Redis::of(redis).await?;
         let primary = databases.primary().address();
@@ -48,17 +60,17 @@ impl Replicas {
         let (mut caches, mut doors) = (Vec::new(), Vec::new());
         for number in 0..REPLICAS {
             let door = TcpProxy::start(vec![primary]).await?;
-            let mut cache =
-                fabric.another_with(Part::Cache, sharing(fabric, door.address(), &second_level, number)?)?;
+            let settings = sharing(fabric, door.address(), &second_level, number)?;
+            let mut cache = fabric.another_at(Part::Cache, wires.get(number), settings)?;
             cache.wait_serving().await?;
             caches.push(cache);
             doors.push(door);
         }
         let behind: Vec<SocketAddr> = caches.iter().map(|cache| cache.listen).collect();
-        let (one, its_name) = gateway(fabric, behind.clone()).await?;
-        let (other, other_name) = gateway(fabric, behind).await?;
+        let (one, its_name) = gateway(fabric, behind.clone(), wires.get(REPLICAS)).await?;
+        let (other, other_name) = gateway(fabric, behind, wires.get(REPLICAS + 1)).await?;
         let (gateways, names) = ([one, other], [its_name, other_name]);
-        Ok(Self { caches, gateways, names, doors, service_door, prices, databases, second_level })
+        Ok(Self { caches, gateways, names, doors, service_door, prices, databases, second_level, wires })
     }
 
     /// Who changes and reads the prices.
@@ -108,6 +120,19 @@ impl Replicas {
         self.wait_serving().await
     }
 
+    pub(super) async fn lose(&mut self, victim: Victim, lost: Lost, pause: Duration) -> Result<()> {
+        let at = match victim {
+            Victim::Cache(at) => at,
+            Victim::Gateway(at) => REPLICAS + at,
+        };
+        let wire = self.wires.get(at).context("there are no wires")?;
+        block_in_place(|| wire.lose(lost))?;
+        // The fault is its length.
+        sleep(pause).await;
+        block_in_place(|| wire.heal())?;
+        self.wait_serving().await
+    }
+
     pub(super) async fn pause_database(&mut self, pause: Duration) -> Result<()> {
         self.databases.primary().pause()?;
         sleep(pause).await;
@@ -154,10 +179,10 @@ async fn cut(ways: &[TcpProxy], at: usize, pause: Duration) -> Result<()> {
 }
 
 /// A gateway that reaches the replicas by a name of its own.
-async fn gateway(fabric: &mut Fabric, behind: Vec<SocketAddr>) -> Result<(Server, TcpProxy)> {
+async fn gateway(fabric: &mut Fabric, behind: Vec<SocketAddr>, wire: Option<&Wire>) -> Result<(Server, TcpProxy)> {
     let name = TcpProxy::start(behind).await?;
     let url = format!("http://{}", name.address());
-    let mut gateway = fabric.another_with(Part::Gateway, toml! { cache = { url = url } })?;
+    let mut gateway = fabric.another_at(Part::Gateway, wire, toml! { cache = { url = url } })?;
     gateway.wait_serving().await?;
     Ok((gateway, name))
 }
