@@ -84,7 +84,8 @@ impl Origin for Loader {
 
 async fn load_answer(call: &MethodCall, time: Duration) -> Loaded {
     let (plan, begun) = (&call.plan, Instant::now());
-    match traced(&call.read, &plan.path, make(call, time)).await {
+    let (made, trace) = traced(&call.read, &plan.path, make(call, time)).await;
+    let loaded = match made {
         Ok(answer) => {
             if answer.result.is_ok() {
                 plan.load_times.record(begun.elapsed());
@@ -92,7 +93,8 @@ async fn load_answer(call: &MethodCall, time: Duration) -> Loaded {
             loaded(plan, &call.request, answer)
         }
         Err(failure) => refused(plan, &failure.status(call.upstream.name()), Bytes::new()),
-    }
+    };
+    Loaded { trace, ..loaded }
 }
 
 async fn make(call: &MethodCall, time: Duration) -> Result<Answer, upstream::Failure> {
@@ -124,7 +126,7 @@ fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
         Ok(message) => {
             let (tags, version) =
                 about(plan, request, &message, told).map_or((None, None), |(tags, it)| (Some(tags), it));
-            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags, version }
+            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags, version, trace: None }
         }
         Err(status) => refused(plan, &status, metadata),
     }
@@ -145,7 +147,7 @@ fn about(
 /// An error tells no tag. That matters where it says something about the data, and not only about the upstream.
 fn refused(plan: &Plan, status: &Status, metadata: Bytes) -> Loaded {
     let tags = (!plan.has_answer_tags() || !is_about_data(status.code())).then(Vec::new);
-    Loaded { load: Err(failure_of(status)), metadata, tags, version: None }
+    Loaded { load: Err(failure_of(status)), metadata, tags, version: None, trace: None }
 }
 
 fn is_about_data(code: Code) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::lease::Granted;
-use crate::load_span::LoadSpan;
+use crate::load_span::{LoadSpan, LoadTrace};
 
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
@@ -88,6 +88,8 @@ pub struct Answer {
     pub stale: Option<Stale>,
     /// The right to answer with it from memory for a while.
     pub lease: Option<Granted>,
+    /// The span of the load of another read that it waited for, where that is sampled.
+    pub trace: Option<LoadTrace>,
 }
 
 /// Where an answer came from (RFC 9211, section 2.2).
@@ -135,5 +137,6 @@ pub(crate) fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duratio
         is_shared: false,
         stale: None,
         lease: None,
+        trace: None,
     }
 }

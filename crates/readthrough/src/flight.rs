@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::entry::Entry;
 use crate::key::{Key, Tag};
 use crate::limits::Overload;
-use crate::load_span::LoadSpan;
+use crate::load_span::{LoadSpan, LoadTrace};
 use crate::quota::KeyName;
 use crate::validity::Epoch;
 use crate::world::Moment;
@@ -84,6 +84,8 @@ pub(crate) struct LoadOutcome {
     pub(crate) is_shared: bool,
     /// The deadline of its starter, where that is what ended it.
     pub(crate) starter_deadline: Option<Moment>,
+    /// Its span, where it is sampled.
+    pub(crate) trace: Option<LoadTrace>,
 }
 
 /// What a flight starts with.

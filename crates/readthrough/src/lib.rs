@@ -105,7 +105,7 @@ pub use key::{Audience, Identity, Key, Tag};
 pub use key_requirement::KeyRequirement;
 pub use lease::{Granted, LeaseHolder, LeaseRequest};
 pub use limits::{Limits, Overload};
-pub use load_span::{LoadSpan, StartFloor};
+pub use load_span::{LoadSpan, LoadTrace, StartFloor};
 pub use log::{
     Appended, InProcessLog, Invalidation, InvalidationLog, LogError, Member, Record, Verification, Verified, number,
 };

@@ -70,7 +70,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let flight = &handle.flight;
         let rules = self.0.rules;
         let epoch = if rules.start_epochs { flight.epoch } else { self.0.validity.now() };
-        let tagged = loaded.tags.is_some();
+        let (tagged, trace) = (loaded.tags.is_some(), loaded.trace);
         let told = loaded.tags.unwrap_or_default();
         let tags =
             if told.is_empty() { Arc::clone(&flight.tags) } else { flight.tags.iter().copied().chain(told).collect() };
@@ -86,15 +86,15 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
         let starter_deadline = self.ended_by_starter_deadline(flight, &entry).then_some(flight.until);
         let asked_until = flight.epoch;
-        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared: false, starter_deadline });
+        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared: false, starter_deadline, trace });
     }
 
     /// Ends a flight with what the second level had.
     pub(crate) fn finish_shared(&self, handle: FlightHandle, policy: &Policy, entry: Entry) {
         let (entry, asked_until) = (Arc::new(entry), handle.flight.epoch);
         let stored = self.keep(&handle, policy, &entry, true);
-        let (tagged, is_shared, starter_deadline) = (true, true, None);
-        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared, starter_deadline });
+        let (tagged, is_shared, starter_deadline, trace) = (true, true, None, None);
+        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared, starter_deadline, trace });
     }
 
     /// Stores what a flight brought, where it still is the newest of its key and nothing of it was invalidated; whether it did.

@@ -12,6 +12,16 @@ pub struct LoadSpan {
     pub ended: u64,
 }
 
+/// The span of a load, as W3C Trace Context has it: whoever waits for the load of somebody else is linked to it. The engine does not
+/// look inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LoadTrace {
+    /// Its trace.
+    pub trace_id: [u8; 16],
+    /// Its place there.
+    pub span_id: [u8; 8],
+}
+
 /// What the load of an answer has to meet, beside what its contract and the reader's requirement allow: two conditions, and both
 /// hold. Nothing, unless the reader passes a consistency token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
 use crate::key::{Key, Tag};
 use crate::key_requirement::{Asked, KeyRequirement};
 use crate::limits::Overload;
-use crate::load_span::LoadSpan;
+use crate::load_span::{LoadSpan, LoadTrace};
 use crate::namespace::{Found, Namespace};
 use crate::origin::{Loaded, Origin};
 use crate::quota::{KeyName, Put};
@@ -54,6 +54,8 @@ pub struct KeyAnswer {
     pub stored: bool,
     /// Whether another read loaded it at the same time.
     pub collapsed: bool,
+    /// The span of the load of another read that it waited for, where that is sampled.
+    pub trace: Option<LoadTrace>,
 }
 
 /// The key of a load, and what it is told by.
@@ -140,8 +142,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             if collapsed && outcome.entry.failure().is_some_and(Failure::is_about_principal) {
                 return self.load_key_alone(subject, load, budget).await;
             }
-            let stored = outcome.stored && !collapsed;
-            return Ok(KeyAnswer { stored, collapsed, ..answer(self.brought(&outcome.entry), Outcome::Miss) });
+            let (stored, trace) = (outcome.stored && !collapsed, outcome.trace.filter(|_| collapsed));
+            return Ok(KeyAnswer { stored, collapsed, trace, ..answer(self.brought(&outcome.entry), Outcome::Miss) });
         }
     }
 
@@ -224,7 +226,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     fn finish_key(&self, handle: FlightHandle, subject: &Subject, ttl: Duration, loaded: Loaded) {
-        let flight = &handle.flight;
+        let (flight, trace) = (&handle.flight, loaded.trace);
         subject.namespace.count_load(&loaded.load);
         let (entry, is_held) = {
             let mut shard = self.0.flights.lock(&handle.key);
@@ -243,7 +245,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let stored = is_held && self.stored_version(&handle.key) == version;
         let starter_deadline = self.ended_by_starter_deadline(flight, &entry).then_some(flight.until);
         let asked_until = flight.epoch;
-        handle.finish(LoadOutcome { entry, tagged: true, asked_until, stored, is_shared: false, starter_deadline });
+        let (tagged, is_shared) = (true, false);
+        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared, starter_deadline, trace });
     }
 
     /// What a load brought, as the key may hold it.
@@ -283,5 +286,5 @@ where
 }
 
 fn answer(found: Result<Found, Failure>, outcome: Outcome) -> KeyAnswer {
-    KeyAnswer { found, outcome, stored: false, collapsed: false }
+    KeyAnswer { found, outcome, stored: false, collapsed: false, trace: None }
 }

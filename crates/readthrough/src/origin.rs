@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 
 use crate::answer::Load;
 use crate::key::Tag;
+use crate::load_span::LoadTrace;
 
 /// Loads answers.
 pub trait Origin: Send + Sync + 'static {
@@ -35,11 +36,13 @@ pub struct Loaded {
     pub tags: Option<Vec<Tag>>,
     /// The version that the origin gives it, where it gives any: higher with each change.
     pub version: Option<u64>,
+    /// Its span, where it is sampled.
+    pub trace: Option<LoadTrace>,
 }
 
 impl From<Load> for Loaded {
     /// Without metadata, and without tags that only the answer would tell.
     fn from(load: Load) -> Self {
-        Self { load, metadata: Bytes::new(), tags: Some(Vec::new()), version: None }
+        Self { load, metadata: Bytes::new(), tags: Some(Vec::new()), version: None, trace: None }
     }
 }

@@ -248,6 +248,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             is_shared: false,
             stale,
             lease: None,
+            trace: None,
         }
     }
 
@@ -372,19 +373,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     fn loaded_answer(&self, read: &Read<O::Call>, outcome: &LoadOutcome, why: Outcome, collapsed: bool) -> Answer {
-        let entry = &outcome.entry;
+        let (entry, trace) = (&outcome.entry, outcome.trace.filter(|_| collapsed));
         if entry.failure().is_some_and(Failure::permits_stale)
             && let Some(stale) = self.stored_if_error(read)
         {
-            return Answer { collapsed, ..stale };
+            return Answer { collapsed, trace, ..stale };
         }
         if let Some(newer) = self.stored_newer(read, entry) {
-            return Answer { collapsed, outcome: why, ..newer };
+            return Answer { collapsed, outcome: why, trace, ..newer };
         }
         let age = self.0.world.now().since(entry.started);
         let fresh = answer(entry.load(), entry.metadata(), why, age, entry.lifetime(&read.policy));
         let (stored, version) = (outcome.stored && !collapsed, entry.version());
-        Answer { collapsed, span: entry.span, stored, version, ..fresh }
+        Answer { collapsed, span: entry.span, stored, version, trace, ..fresh }
     }
 }
 

@@ -94,6 +94,7 @@ mod tests {
             is_shared: false,
             stale: None,
             lease: None,
+            trace: None,
         }
     }
 

@@ -114,6 +114,9 @@ const POLICY: Policy = Policy {
     max_bytes: 10,
 };
 
+/// The span of a load that is sampled.
+const TRACE: LoadTrace = LoadTrace { trace_id: [7; 16], span_id: [9; 8] };
+
 const LIMITS: Limits = Limits {
     capacity: 1 << 20,
     waiters: 3,

@@ -15,7 +15,11 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, Sampling
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{call_record::CallTrace, current_call, trace_context};
+use crate::{
+    call_record::CallTrace,
+    current_call::{self, CurrentCall},
+    trace_context,
+};
 
 static SAMPLER: OnceLock<Sampler> = OnceLock::new();
 
@@ -119,6 +123,28 @@ pub fn inject(headers: &mut HeaderMap) {
     } else if of_current_call(|trace| trace_context::write(&trace.context, headers)).is_none() {
         headers.remove(trace_context::PARENT);
     }
+}
+
+/// A span in its trace, as W3C Trace Context has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanIds {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// The span.
+    pub span_id: [u8; 8],
+}
+
+/// The span of a call, where it is sampled.
+pub fn span_ids(call: &CurrentCall) -> Option<SpanIds> {
+    let context = span_context(call.span());
+    let ids = || SpanIds { trace_id: context.trace_id().to_bytes(), span_id: context.span_id().to_bytes() };
+    context.is_sampled().then(ids)
+}
+
+/// Links the span of a call, where it has one, to one that is sampled, of whatever trace.
+pub fn link(call: &CurrentCall, SpanIds { trace_id, span_id }: SpanIds) {
+    let (trace, span) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id));
+    call.span().add_link(SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE));
 }
 
 fn of_current_call<T>(look: impl FnOnce(&CallTrace) -> T) -> Option<T> {

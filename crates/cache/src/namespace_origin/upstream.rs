@@ -6,7 +6,7 @@ use std::time::Duration;
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::Criticality;
 use accord_mesh::{Question, passport};
-use accord_readthrough::{Failure, Load, Loaded};
+use accord_readthrough::{Failure, Load, LoadTrace, Loaded};
 use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, HOUR, Time};
 use accord_runtime::deadline::Deadline;
@@ -161,22 +161,27 @@ impl UpstreamOrigin {
         })
     }
 
-    async fn load_one(&self, key: &str, caller: &KeyCaller, time: Duration) -> Load {
+    async fn load_one(&self, key: &str, caller: &KeyCaller, time: Duration) -> Loaded {
         let mut request = Vec::with_capacity(key.len() + 16);
         put_bytes(&mut request, self.key_field, key.as_bytes());
-        let answer = self.send(&self.method, request, self.max_response_bytes, caller, time).await?;
-        let value = value(&answer, self.value_field, self.max_value_bytes);
-        value.map_err(|unusable| failure_of(&self.unusable(&self.method, &unusable)))
+        let (answer, trace) = self.send(&self.method, request, self.max_response_bytes, caller, time).await;
+        let load: Load = answer.and_then(|answer| {
+            let value = value(&answer, self.value_field, self.max_value_bytes);
+            value.map_err(|unusable| failure_of(&self.unusable(&self.method, &unusable)))
+        });
+        Loaded { trace, ..load.into() }
     }
 
-    async fn load_batch(&self, batch: &Batch, keys: &[&str], caller: &KeyCaller, time: Duration) -> Vec<Load> {
-        let answer = self.send(&batch.method, batch.request(keys), batch.max_response_bytes, caller, time).await;
-        let failed = match answer.map(|answer| batch.values(keys, &answer)) {
-            Ok(Ok(values)) => return self.each_of_batch(batch, values),
-            Ok(Err(unusable)) => failure_of(&self.unusable(&batch.method, &unusable)),
-            Err(failure) => failure,
+    async fn load_batch(&self, batch: &Batch, keys: &[&str], caller: &KeyCaller, time: Duration) -> Vec<Loaded> {
+        let (answer, trace) =
+            self.send(&batch.method, batch.request(keys), batch.max_response_bytes, caller, time).await;
+        let failed = |failure| vec![Err(failure); keys.len()];
+        let loads = match answer.map(|answer| batch.values(keys, &answer)) {
+            Ok(Ok(values)) => self.each_of_batch(batch, values),
+            Ok(Err(unusable)) => failed(failure_of(&self.unusable(&batch.method, &unusable))),
+            Err(failure) => failed(failure),
         };
-        vec![Err(failed); keys.len()]
+        loads.into_iter().map(|load| Loaded { trace, ..load.into() }).collect()
     }
 
     fn each_of_batch(&self, batch: &Batch, values: Vec<Result<Bytes, BatchFailure>>) -> Vec<Load> {
@@ -187,7 +192,7 @@ impl UpstreamOrigin {
         values.into_iter().map(|value| value.map_err(failure)).collect()
     }
 
-    /// One call under the caller's passport; the answer message.
+    /// One call under the caller's passport; the answer message, and the span of the call.
     async fn send(
         &self,
         method: &Method,
@@ -195,7 +200,7 @@ impl UpstreamOrigin {
         max_response_bytes: u64,
         caller: &KeyCaller,
         time: Duration,
-    ) -> Result<Bytes, Failure> {
+    ) -> (Result<Bytes, Failure>, Option<LoadTrace>) {
         let mut metadata = HeaderMap::new();
         if let Some(passport) = &caller.passport {
             passport::insert(&mut metadata, passport);
@@ -215,10 +220,14 @@ impl UpstreamOrigin {
             timed: Some(method.timed),
         };
         let request = Bytes::from(request);
-        let upstream = self.upstreams.find(&self.upstream).map_err(|status| failure_of(&status))?;
-        let outcome = traced(&caller.read, &method.path, upstream.unary(&call, &request)).await;
-        let answer = outcome.result.map_err(|failure| failure_of(&failure.status(upstream.name())))?;
-        answer.result.map_err(|status| failure_of(&self.refused(method, &status)))
+        let upstream = match self.upstreams.find(&self.upstream) {
+            Ok(upstream) => upstream,
+            Err(status) => return (Err(failure_of(&status)), None),
+        };
+        let (outcome, trace) = traced(&caller.read, &method.path, upstream.unary(&call, &request)).await;
+        let answer = outcome.result.map_err(|failure| failure_of(&failure.status(upstream.name())));
+        let said = |status: Status| failure_of(&self.refused(method, &status));
+        (answer.and_then(|answer| answer.result.map_err(said)), trace)
     }
 
     fn unusable(&self, method: &Method, problem: &Unusable) -> Status {
@@ -275,11 +284,10 @@ impl KeyOrigin for UpstreamOrigin {
     }
 
     async fn load(&self, keys: &[&str], caller: &KeyCaller, time: Duration) -> Vec<Loaded> {
-        let loads = match (&self.batch, keys) {
+        match (&self.batch, keys) {
             (Some(batch), [_, _, ..]) => self.load_batch(batch, keys, caller, time).await,
             _ => join_all(keys.iter().map(|key| self.load_one(key, caller, time))).await,
-        };
-        loads.into_iter().map(Loaded::from).collect()
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use uuid::Uuid;
 use crate::answer_metadata::AnswerMetadata;
 use crate::checker::Checker;
 use crate::consistency_tokens::{ConsistencyTokens, patience};
+use crate::load_span::link;
 use crate::malformed::{bounded, malformed};
 use crate::origin::{MethodCall, OriginCall};
 use crate::origin_failure::failure_of;
@@ -99,6 +100,7 @@ where
         } else {
             let answer = self.answer(&read, soft).await.map_err(overloaded)?;
             self.check(&read, &answer);
+            link(answer.trace);
             Some(answer)
         };
         let response = answer.map(|answer| {

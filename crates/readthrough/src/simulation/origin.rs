@@ -233,11 +233,12 @@ fn answer(call: SimulatedCall, value: Value) -> Loaded {
             metadata,
             tags,
             version: None,
+            trace: None,
         };
     }
     let padding = if call.uncacheable() && value.version % 5 == 4 { 2_000 } else { u64::from(object) * 40 };
     bytes.resize(bytes.len() + usize::try_from(padding).expect("a small number"), 0);
-    Loaded { load: Ok(Bytes::from(bytes)), metadata, tags: Some(tags), version: None }
+    Loaded { load: Ok(Bytes::from(bytes)), metadata, tags: Some(tags), version: None, trace: None }
 }
 
 struct Leaving {

@@ -20,6 +20,32 @@ async fn concurrent_reads_share_one_load_and_later_reads_hit() {
 }
 
 #[tokio::test]
+async fn span_of_a_load_is_told_to_those_alone_who_waited_for_the_load_of_another() {
+    let (engine, origin, _) = subject();
+    let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    load.send(Loaded { trace: Some(TRACE), ..says("1") }).unwrap();
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
+    assert_eq!((first.trace, second.trace), (None, Some(TRACE)));
+    assert_eq!(engine.read(&of("milk")).await.unwrap().trace, None);
+}
+
+#[tokio::test]
+async fn span_of_a_failed_load_is_told_to_whom_gets_a_stale_answer_in_its_place() {
+    let (engine, origin, world) = subject();
+    stored(&engine, &origin, "milk", "1").await;
+    world.advance(20);
+    let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    load.send(Loaded { trace: Some(TRACE), ..fails(14) }).unwrap();
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
+    assert_eq!((first.stale, second.stale), (Some(Stale::OriginFailed), Some(Stale::OriginFailed)));
+    assert_eq!((first.trace, second.trace), (None, Some(TRACE)));
+}
+
+#[tokio::test]
 async fn read_after_invalidation_does_not_join_older_load() {
     let (engine, origin, _) = subject();
     let before = ask(&engine, of("milk"));

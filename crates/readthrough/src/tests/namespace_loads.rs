@@ -63,6 +63,16 @@ async fn value(asked: Asked) -> Bytes {
 }
 
 #[tokio::test]
+async fn span_of_a_load_is_told_to_those_alone_who_waited_for_the_load_of_another() {
+    let carts = Carts::new();
+    let (first, second) = (carts.load("ada"), carts.load("ada"));
+    let load = carts.origin.next().await;
+    settle().await;
+    load.send(Loaded { trace: Some(TRACE), ..says("milk") }).unwrap();
+    assert_eq!((answer(first).await.trace, answer(second).await.trace), (None, Some(TRACE)));
+}
+
+#[tokio::test]
 async fn loaded_value_is_held_with_version_and_life_from_the_start_of_its_load() {
     let carts = Carts::new();
     let asked = carts.load("ada");

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use super::checks::{MOST_BATCH_BYTES, denied, too_large};
 use super::fresh::{Wanted, not_stored, scope};
 use super::{Admitted, NamespaceService};
+use crate::load_span::link;
 use crate::namespace_origin::{KeyCall, KeyCaller, KeyOrigin};
 use crate::origin::OriginCall;
 use crate::origin_failure::failure_of;
@@ -100,6 +101,7 @@ where
         let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
         let load = load_of(admitted, origin, &caller, (key, of_key));
         let answer = self.engine().load_key(&space.namespace, (tenant, key), &load).await.map_err(overloaded)?;
+        link(answer.trace);
         self.known(admitted, (key, of_key), Ok(answer)).map_err(status_of)
     }
 
@@ -139,6 +141,7 @@ where
                 };
                 let loads: Vec<_> = some.iter().map(load).collect();
                 let answers = self.engine().load_keys(&admitted.space.namespace, &admitted.tenant, &loads, most).await;
+                link(answers.iter().flatten().filter_map(|answer| answer.trace));
                 for (index, answer) in some.iter().zip(answers) {
                     let (key, of_key) = &of_keys[*index];
                     known[*index] = self.known(admitted, (key, of_key), answer);
