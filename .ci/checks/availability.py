@@ -2,6 +2,9 @@
 
 from .findings import BINARIES, selects
 
+# Seconds for which CoreDNS lets the addresses of a Service be kept, as kubeadm sets it up.
+DNS_TTL = 30
+
 
 def check(check, manifests, configs):
     for name in BINARIES:
@@ -16,6 +19,7 @@ def check(check, manifests, configs):
         if least > 1:
             check_budget(check, manifests, name, least)
             check_spread(check, manifests, name)
+            check_rollout(check, manifests, name)
     check_cache(check, manifests, configs)
 
 
@@ -53,6 +57,16 @@ def check_spread(check, manifests, name):
     for key, why in (("kubernetes.io/hostname", "node"), ("topology.kubernetes.io/zone", "zone")):
         ours = [it for it in constraints if it["topologyKey"] == key and selects(it["labelSelector"], labels)]
         check.expect(ours, f"accord-{name}: nothing keeps its pods off one {why}: no topologySpreadConstraint over {key}")
+
+
+def check_rollout(check, manifests, name):
+    """Who asked DNS before a rollout knows the new pods before the last of the old ones is gone."""
+    workload = manifests.workload(name)
+    if workload["kind"] != "Deployment":
+        return  # A StatefulSet ends a pod before it begins the next, and an old one is there all the while.
+    ready = workload["spec"].get("minReadySeconds", 0)
+    place = f"Deployment accord-{name}"
+    check.expect(ready >= DNS_TTL, f"{place}: goes on {ready} s after a pod is ready, and its addresses may be kept for {DNS_TTL} s")
 
 
 def check_store(check, name, workload, least):

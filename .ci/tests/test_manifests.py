@@ -196,6 +196,10 @@ BROKEN = {
         lambda it: it.workload("cache")["spec"]["updateStrategy"].update(rollingUpdate={"maxUnavailable": 2}),
         "ends several replicas at a time",
     ),
+    "rollout_that_is_faster_than_dns": (
+        lambda it: it.workload("auth")["spec"].update(minReadySeconds=5),
+        "goes on 5 s after a pod is ready",
+    ),
     "upstreams_that_the_cache_has_of_its_own": (
         lambda it: [v for v in pod(it, "cache")["volumes"] if "projected" in v][0]["projected"]["sources"].pop(),
         "should hold upstreams.toml",
