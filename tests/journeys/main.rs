@@ -44,6 +44,7 @@ mod load;
 mod tls;
 mod certificates;
 mod client_certificates;
+mod mutual_tls;
 mod devices;
 mod secrets;
 mod cors;
