@@ -38,6 +38,23 @@ async fn explain_response_carries_what_the_text_shows() {
 }
 
 #[tokio::test]
+async fn object_that_access_is_decided_about_is_shown_with_its_source() {
+    let sample = Sample::new(true);
+    sample.overlay(
+        "[[rule]]\nselector = \"catalog.v1.ProductService/GetProduct\"\n\
+         policy = { access = { permission = \"catalog.products.see\", resource = \"Product/{id}\" } }\n",
+    );
+    let table = sample.open().await.load();
+    let method = table.contract().method("catalog.v1.ProductService/GetProduct").unwrap();
+    let text = Explanation::of(method, &table).to_string();
+    let line = text.lines().find(|line| line.starts_with("access.resource ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("\"Product/{id}\"") && line.contains("overlay "), "{line}");
+    let answer = response(method, &table);
+    assert_eq!(answer.policy.unwrap().access.unwrap().resource, "Product/{id}");
+    assert!(answer.sources.iter().any(|source| source.field == "access.resource"));
+}
+
+#[tokio::test]
 async fn method_that_is_open_to_nobody_is_shown_so() {
     let table = of_descriptors(&undeclared_service()).await;
     let text = text_of(&table, "echo.v1.EchoService/Say");
