@@ -36,7 +36,7 @@ const BOUND: Duration = Duration::from_secs(30);
 /// How often the gateway's certificate is replaced under load.
 const CHANGES: usize = 4;
 
-const RELOADS: &str = "accord_files_reloads_total";
+pub(crate) const RELOADS: &str = "accord_files_reloads_total";
 
 /// A gateway whose public listener serves over TLS, from files that a test may replace.
 struct EncryptedGateway {
@@ -102,13 +102,13 @@ fn write(cert: &std::path::Path, key: &std::path::Path, identity: &Identity) -> 
 }
 
 #[derive(Clone, Copy)]
-enum Call {
+pub(crate) enum Call {
     Json,
     Grpc,
 }
 
 impl Call {
-    async fn send(self, connection: &mut Connection) -> Result<()> {
+    pub(crate) async fn send(self, connection: &mut Connection) -> Result<()> {
         let request = Request::builder().header("host", "localhost");
         let request = match self {
             Self::Json => request.method(Method::GET).uri("https://localhost/v1/words/hop").body(Full::default())?,
@@ -160,15 +160,15 @@ async fn broken_certificate_is_refused_though_nobody_connects_and_the_old_one_go
 }
 
 /// A server over TLS that wants certificates of its clients, before an upstream that speaks plaintext.
-struct Front {
-    address: SocketAddr,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
     tls: Mutex<Arc<ServerConfig>>,
     /// The certificate of the client that connected last.
     client: watch::Sender<Option<CertificateDer<'static>>>,
 }
 
 impl Front {
-    async fn start(upstream: SocketAddr, tls: Arc<ServerConfig>) -> Result<Arc<Self>> {
+    pub(crate) async fn start(upstream: SocketAddr, tls: Arc<ServerConfig>) -> Result<Arc<Self>> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, client) = (listener.local_addr()?, watch::Sender::default());
         let front = Arc::new(Self { address, tls: Mutex::new(tls), client });
@@ -190,11 +190,11 @@ impl Front {
         Ok(())
     }
 
-    fn change(&self, tls: Arc<ServerConfig>) {
+    pub(crate) fn change(&self, tls: Arc<ServerConfig>) {
         *self.tls.lock().expect("no panic") = tls;
     }
 
-    async fn await_client(&self, identity: &Identity) -> Result<()> {
+    pub(crate) async fn await_client(&self, identity: &Identity) -> Result<()> {
         let mut shown = self.client.subscribe();
         let shown = shown.wait_for(|shown| shown.as_ref() == Some(&identity.der));
         timeout(BOUND, shown).await.context("nobody connects with the new certificate")??;
@@ -203,7 +203,7 @@ impl Front {
 }
 
 /// Shows this certificate, and lets in whom one of these authorities vouches for.
-fn serving(identity: &Identity, authorities: &[&Authority]) -> Result<Arc<ServerConfig>> {
+pub(crate) fn serving(identity: &Identity, authorities: &[&Authority]) -> Result<Arc<ServerConfig>> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider()).build()?;
     let chain = vec![identity.der.clone()];
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;

@@ -64,6 +64,7 @@ mod slow_readers;
 mod errors;
 mod request;
 mod websocket;
+mod workload_api;
 mod every_protocol;
 mod json_trailers;
 mod wire;

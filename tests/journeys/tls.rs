@@ -51,6 +51,10 @@ impl Authority {
         self.0.pem()
     }
 
+    pub(crate) fn der(&self) -> &CertificateDer<'static> {
+        self.0.der()
+    }
+
     pub(crate) fn issue(&self) -> Result<Identity> {
         self.sign(&CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?)
     }

@@ -84,6 +84,12 @@ pub mod google {
     }
 }
 
+/// The SPIFFE Workload API, which has no package.
+pub mod spiffe {
+    #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+    tonic::include_proto!("_");
+}
+
 /// Envoy's packages, as far as auth needs them to be asked by Envoy.
 pub mod envoy {
     /// What they share.

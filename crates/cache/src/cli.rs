@@ -154,6 +154,7 @@ mod tests {
         "second_level.tls.ca_file",
         "second_level.tls.cert_file",
         "second_level.tls.key_file",
+        "second_level.tls.workload_api",
         // Which only the gateway reads.
         "upstream[].descriptors",
         "namespace[].read_permission",

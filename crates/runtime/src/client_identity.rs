@@ -76,6 +76,11 @@ fn only<'a>(mut names: impl Iterator<Item = &'a str>, name: IdentityName) -> Res
     if names.next().is_some() { Err(NoIdentity::Several(name)) } else { Ok(first) }
 }
 
+/// The trust domain of a SPIFFE id.
+pub(crate) fn trust_domain(id: &str) -> Option<&str> {
+    id.strip_prefix(SPIFFE)?.split_once('/').map(|(domain, _)| domain)
+}
+
 /// Whether that is the SPIFFE id of a workload: that of a trust domain alone, without a path, is nobody's (X.509-SVID, section 5.2).
 fn is_spiffe_id(text: &str) -> bool {
     let Some((trust_domain, path)) = text.strip_prefix(SPIFFE).and_then(|rest| rest.split_once('/')) else {

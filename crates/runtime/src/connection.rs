@@ -262,7 +262,7 @@ impl Connections {
                 %peer,
                 %error,
                 "a connection was refused for its client's certificate: it must be in its time, and of one of the authorities in \
-                 `client_ca_file`"
+                 `client_ca_file`, or of those of its trust domain that `workload_api` names"
             );
         });
     }

@@ -25,6 +25,7 @@ mod listen;
 pub mod workers;
 pub mod server;
 pub mod tls;
+mod workload_api;
 pub mod client_identity;
 mod proxy_protocol;
 mod lingering_close;

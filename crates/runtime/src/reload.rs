@@ -104,14 +104,38 @@ impl<T: Send + Sync + 'static> Reloading<T> {
     ) -> Result<Arc<Self>, E> {
         // Stamps first: a change during the making is seen as one afterwards.
         let watched = WatchedFiles::of(files.clone());
-        let value = ArcSwap::from_pointee(make()?);
-        let make = Box::new(move || make().map_err(|error| error.to_string()));
-        let (versions, reloads, refused) = (watch::Sender::new(0), Reloads::counter(), Mutex::default());
-        let reloading = Arc::new(Self { kind, make, value, versions, reloads, refused, files });
+        let reloading = Self::made(kind, files, make)?;
         if let (Ok(runtime), false) = (Handle::try_current(), watched.files.is_empty()) {
             runtime.spawn(follow(Arc::downgrade(&reloading), watched, interval));
         }
         Ok(reloading)
+    }
+
+    /// The same of something that tells by itself when it changes, and is named as a file would be.
+    pub(crate) fn following<E: std::fmt::Display>(
+        kind: &'static str,
+        source: PathBuf,
+        mut changes: watch::Receiver<u64>,
+        make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, E> {
+        // What changes during the making is seen as a change afterwards.
+        changes.borrow_and_update();
+        let reloading = Self::made(kind, vec![source], make)?;
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(follow_changes(Arc::downgrade(&reloading), changes));
+        }
+        Ok(reloading)
+    }
+
+    fn made<E: std::fmt::Display>(
+        kind: &'static str,
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, E> {
+        let value = ArcSwap::from_pointee(make()?);
+        let make = Box::new(move || make().map_err(|error| error.to_string()));
+        let (versions, reloads, refused) = (watch::Sender::new(0), Reloads::counter(), Mutex::default());
+        Ok(Arc::new(Self { kind, make, value, versions, reloads, refused, files }))
     }
 
     /// The newest value.
@@ -157,9 +181,23 @@ async fn follow<T: Send + Sync + 'static>(value: Weak<Reloading<T>>, mut watched
         // To read and to check may take long, which must not be the time of what else this thread has to do.
         // What could not be read may be there now, or be its reader's, without a change that shows.
         let is_due = is_changed || value.is_refused();
-        if is_due && tokio::task::spawn_blocking(move || value.reload()).await.is_err() {
-            tracing::error!("a reload panicked: the old files stay in use");
+        if is_due {
+            reload(value).await;
         }
+    }
+}
+
+/// Ends where the value or what it follows has gone.
+async fn follow_changes<T: Send + Sync + 'static>(value: Weak<Reloading<T>>, mut changes: watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
+        let Some(value) = value.upgrade() else { return };
+        reload(value).await;
+    }
+}
+
+async fn reload<T: Send + Sync + 'static>(value: Arc<Reloading<T>>) {
+    if tokio::task::spawn_blocking(move || value.reload()).await.is_err() {
+        tracing::error!("a reload panicked: the old files stay in use");
     }
 }
 

@@ -135,7 +135,7 @@ async fn tls_origin_is_verified_by_its_authority() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(&cert_file, own.cert.pem()).unwrap();
     fs::write(&key_file, own.signing_key.serialize_pem()).unwrap();
-    let tls = TlsConfig { cert_file: cert_file.clone(), key_file, ..TlsConfig::default() };
+    let tls = TlsConfig { cert_file: Some(cert_file.clone()), key_file: Some(key_file), ..TlsConfig::default() };
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig { tls: Some(tls), ..ListenConfig::default() }, shutdown.clone()).await;
 

@@ -190,6 +190,19 @@ fn invalid_upstream_is_refused_where_it_stands() {
         (shop.replace("http", "ftp"), "toml:3:9", "`upstream.0.urls.0`: \"ftp://a:1\" is not an address of a service"),
         (format!("{shop}tls = {{ ca_file = 'ca.pem' }}\n"), "toml:4:7", "no https:// endpoint"),
         (shop.replace("http", "https") + "tls = { cert_file = 'a' }\n", "toml:4:21", "belong together"),
+        (
+            shop.replace("http", "https") + "tls = { ca_file = 'a', workload_api = 'unix:///agent.sock' }\n",
+            "toml:4:39",
+            "certificates are given here and as files; leave one of them out",
+        ),
+        (
+            format!("{shop}[listen.tls]\nworkload_api = 'unix:///agent.sock'\ncert_file = 'a'\n"),
+            "toml:5:16",
+            "certificates are given here and as files; leave one of them out",
+        ),
+        (format!("{shop}[listen.tls]\nworkload_api = '/agent.sock'\n"), "toml:5:16", "write unix:// and the path"),
+        (format!("{shop}[listen.tls]\nkey_file = 'a'\n"), "toml:5:12", "belong together"),
+        (format!("{shop}[listen.tls]\nclient_certificate = 'optional'\n"), "toml:4:1", "or workload_api"),
     ] {
         std::fs::write(&file, text).unwrap();
         let arguments = ["accord-gateway", "check", "--config", file.to_str().unwrap()];
@@ -209,8 +222,16 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let directory = tempfile::tempdir().unwrap();
     let own = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
     let discovery = ["discovery.zone", "discovery.kubernetes.token_file", "discovery.kubernetes.ca_file"];
-    let shared_limits =
-        ["username", "password", "password_file", "tls.ca_file", "tls.cert_file", "tls.key_file", "key_prefix"];
+    let shared_limits = [
+        "username",
+        "password",
+        "password_file",
+        "tls.ca_file",
+        "tls.cert_file",
+        "tls.key_file",
+        "tls.workload_api",
+        "key_prefix",
+    ];
     let shared_limits = shared_limits.map(|key| format!("shared_limits.{key}"));
     let shared_limits: Vec<_> = shared_limits.iter().map(String::as_str).collect();
     let texts = [&own[..], &discovery, &shared_limits, &["openapi.title", "upstream[].version[].name"]].concat();

@@ -1,11 +1,16 @@
 //! Who clients are by their certificates.
 
-use accord_runtime::{client_identity::IdentityName, config::Invalid, server::ListenConfig};
+use accord_runtime::{
+    client_identity::IdentityName,
+    config::Invalid,
+    server::{ListenConfig, TlsConfig},
+};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
 
-/// Who clients of the public and the internal listener are by their certificates, where the listener has a `tls.client_ca_file`.
+/// Who clients of the public and the internal listener are by their certificates, where the listener has a `tls.client_ca_file`
+/// or a `tls.workload_api`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientCertificatesConfig {
@@ -27,18 +32,19 @@ impl Config {
         self.client_certificates.identity?;
         let is_asked = asks_for_certificates(&self.listen) || asks_for_certificates(&self.internal);
         let problem = "no listener asks its clients for certificates";
-        let remedy = "name their authorities in `listen.tls.client_ca_file` or `internal.tls.client_ca_file`, or leave the key out";
+        let remedy = "name their authorities in `client_ca_file` of `listen.tls` or `internal.tls`, or give `workload_api` there, or \
+                      leave the key out";
         (!is_asked).then(|| Invalid::new("client_certificates.identity", problem, remedy))
     }
 }
 
 fn asks_for_certificates<A>(listener: &ListenConfig<A>) -> bool {
-    listener.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some())
+    listener.tls.as_ref().is_some_and(TlsConfig::knows_clients)
 }
 
 #[cfg(test)]
 mod tests {
-    use accord_runtime::{config::Configuration as _, server::TlsConfig};
+    use accord_runtime::config::Configuration as _;
 
     use super::*;
 
@@ -48,7 +54,12 @@ mod tests {
         let mut config = Config { client_certificates: ClientCertificatesConfig { identity }, ..Config::default() };
         let keys: Vec<_> = config.contradictions().into_iter().map(|invalid| invalid.key).collect();
         assert_eq!(keys, ["client_certificates.identity"]);
-        config.internal.tls = Some(TlsConfig { client_ca_file: Some("ca.pem".into()), ..TlsConfig::default() });
-        assert_eq!(config.contradictions(), []);
+        for tls in [
+            TlsConfig { client_ca_file: Some("ca.pem".into()), ..TlsConfig::default() },
+            TlsConfig { workload_api: Some("unix:///agent.sock".into()), ..TlsConfig::default() },
+        ] {
+            config.internal.tls = Some(tls);
+            assert_eq!(config.contradictions(), []);
+        }
     }
 }

@@ -26,10 +26,11 @@ impl Invalid {
         Self::new(key, problem, remedy)
     }
 
-    /// The same in a section: `urls` of `upstream.0` is `upstream.0.urls`.
+    /// The same in a section: `urls` of `upstream.0` is `upstream.0.urls`, and no key is the section itself.
     #[must_use]
     pub fn under(self, section: impl fmt::Display) -> Self {
-        Self { key: format!("{section}.{}", self.key), ..self }
+        let key = if self.key.is_empty() { section.to_string() } else { format!("{section}.{}", self.key) };
+        Self { key, ..self }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 /// The moment after which a certificate in DER is not valid; None where that can't be read.
-pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
     let (tag, _, rest) = element(fields)?;
@@ -27,7 +27,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// The first element of some DER: its tag, its content, and what follows it.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(crate) fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = if first < 0x80 {

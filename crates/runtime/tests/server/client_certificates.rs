@@ -69,8 +69,8 @@ impl Door {
         fs::write(&cert, own.0).unwrap();
         fs::write(&key, own.1).unwrap();
         let tls = TlsConfig {
-            cert_file: cert,
-            key_file: key,
+            cert_file: Some(cert),
+            key_file: Some(key),
             client_ca_file: Some(ca),
             client_certificate,
             ..TlsConfig::default()

@@ -253,8 +253,6 @@ fn value_out_of_bounds_is_refused_with_its_place() {
     assert_says(&log("info,h2=loud"), &["accord.toml:2:9"]);
     let collector = refused("[telemetry.otlp]\nendpoint = 'collector:4317'\n", &[]);
     assert_says(&collector, &["accord.toml:2:12", "looks like http://127.0.0.1:4317"]);
-    let half = refused("[listen.tls]\ncert_file = 'server.pem'\n", &[]);
-    assert_says(&half, &["accord.toml:1:", "`listen.tls`: the key `key_file` is missing"]);
     let ratio = refused("[telemetry.otlp]\nsample_ratio = 7\n", &[]);
     assert_says(&ratio, &["accord.toml:2:16", "from 0 to 1"]);
 }

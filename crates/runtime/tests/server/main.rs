@@ -18,3 +18,4 @@ mod trace;
 mod slow_readers;
 mod wire;
 mod workers;
+mod workload_api;

@@ -65,7 +65,13 @@ impl Authority {
         let (cert_file, key_file) = (self.file("server.pem"), self.file("server.key"));
         self.sign_into(&cert_file, &key_file);
         let reload_interval = Duration::from_millis(1);
-        let tls = TlsConfig { cert_file, key_file, client_ca_file, reload_interval, ..TlsConfig::default() };
+        let tls = TlsConfig {
+            cert_file: Some(cert_file),
+            key_file: Some(key_file),
+            client_ca_file,
+            reload_interval,
+            ..TlsConfig::default()
+        };
         serve(&ListenConfig { tls: Some(tls), ..config }, GRACE).await
     }
 
@@ -207,7 +213,7 @@ async fn drain_does_not_wait_for_a_handshake() {
 #[tokio::test]
 async fn files_that_are_missing_are_named() {
     let missing = PathBuf::from("nowhere/server.pem");
-    let tls = TlsConfig { cert_file: missing.clone(), key_file: missing, ..TlsConfig::default() };
+    let tls = TlsConfig { cert_file: Some(missing.clone()), key_file: Some(missing), ..TlsConfig::default() };
     let config = ListenConfig { tls: Some(tls), ..ListenConfig::default() };
     let error = accord_runtime::server::Listener::bind(&config).await.err().unwrap().to_string();
     assert!(error.contains("nowhere/server.pem") && error.contains("check the path"), "{error}");
@@ -220,7 +226,7 @@ async fn files_that_do_not_go_together_are_named() {
     ours.sign_into(&cert_file, &ours.file("server.key"));
     theirs.sign_into(&theirs.file("server.pem"), &key_file);
     let names = [cert_file.display().to_string(), key_file.display().to_string()];
-    let tls = TlsConfig { cert_file, key_file, ..TlsConfig::default() };
+    let tls = TlsConfig { cert_file: Some(cert_file), key_file: Some(key_file), ..TlsConfig::default() };
     let config = ListenConfig { tls: Some(tls), ..ListenConfig::default() };
     let error = accord_runtime::server::Listener::bind(&config).await.err().unwrap().to_string();
     assert!(names.iter().all(|name| error.contains(name)), "{error}");

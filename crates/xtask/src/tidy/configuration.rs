@@ -137,14 +137,20 @@ fn with_defaults(text: &str) -> String {
     text.lines().map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
-/// The same to start a binary with: of a secret and its file, in one section, only one may be given.
+/// The keys of certificates that are in the place of files.
+const IN_PLACE_OF_FILES: [&str; 2] = ["workload_api", "server_spiffe_ids"];
+
+/// The same to start a binary with: of a secret and its file, in one section, only one may be given, and of certificates likewise.
 fn startable(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| (line, spelled_out(line).unwrap_or(line))).collect();
     let sections = lines.chunk_by(|_, (_, next)| !next.starts_with('['));
     let of_section = |section: &[(&str, &str)]| {
         let has_file = |key: &str| section.iter().any(|(_, line)| line.starts_with(&format!("{key}_file = ")));
         let is_alternative = |(line, spelled): &(&str, &str)| {
-            line.starts_with('#') && spelled.split_once(" = ").is_some_and(|(key, _)| has_file(key))
+            line.starts_with('#')
+                && spelled
+                    .split_once(" = ")
+                    .is_some_and(|(key, _)| has_file(key) || IN_PLACE_OF_FILES.contains(&key) && has_file("cert"))
         };
         let kept = section.iter().filter(|line| !is_alternative(line));
         kept.flat_map(|(_, spelled)| [*spelled, "\n"]).collect::<String>()

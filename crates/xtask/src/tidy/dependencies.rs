@@ -11,13 +11,14 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-validation", &["accord-wire"]),
     ("accord-readthrough", &["accord-wire"]),
     ("accord-openapi", &["accord-api", "accord-contract", "accord-transcode"]),
-    ("accord-runtime", &["accord-api", "accord-test-log"]),
+    ("accord-runtime", &["accord-api", "accord-test-log", "accord-test-spiffe"]),
+    ("accord-test-spiffe", &["accord-api"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
     ("accord-redis", &["accord-runtime"]),
     (
@@ -90,7 +91,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
         &["accord-api", "accord-contract", "accord-gateway", "accord-runtime", "accord-transcode", "accord-upstream"],
     ),
     // The fabric starts the binaries as processes: it sees what any client sees.
-    ("accord-fabric", &["accord-api", "accord-test-kubernetes"]),
+    ("accord-fabric", &["accord-api", "accord-test-kubernetes", "accord-test-spiffe"]),
     ("xtask", &["accord-api", "accord-fabric"]),
 ];
 
