@@ -6,10 +6,13 @@ fn own() -> Source {
     own_of(Source::descriptor_set("accord", "the workspace's protos", accord_api::FILE_DESCRIPTOR_SET).unwrap())
 }
 
-/// Without the services that were declared elsewhere, which only proxies call.
+/// Services that were declared elsewhere: proxies call the one, agents of SPIFFE serve the other.
+const FOREIGN: [&str; 2] = ["envoy.", "SpiffeWorkloadAPI"];
+
+/// Without those that were declared elsewhere.
 fn own_of(source: Source) -> Source {
     let names: Vec<_> = source.pool.services().map(|service| service.full_name().to_owned()).collect();
-    source.only(names.into_iter().filter(|name| !name.starts_with("envoy.")))
+    source.only(names.into_iter().filter(|name| !FOREIGN.iter().any(|foreign| name.starts_with(foreign))))
 }
 
 #[test]
