@@ -24,13 +24,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub use self::{
     fault::{Fault, Kind, Schedule, Victim},
     report::Report,
 };
 use self::{load::Load, mesh::Mesh, prices::Prices, replicas::LOG_LEASE, sql::SqlWriter};
+use crate::{postgres, tool::tool};
 
 /// What stands behind the gateways.
 #[derive(Clone, Debug)]
@@ -88,6 +89,25 @@ impl Shape {
 }
 
 impl Soak {
+    /// One of replicas that takes as long as each of these faults once, and some writes: with PostgreSQL as it is installed, and the
+    /// Redis at `ACCORD_TEST_REDIS`.
+    pub fn short_of_replicas(faults: &[Kind], seed: u64, is_wired: bool) -> Result<Self> {
+        let programs = postgres::installed().context("PostgreSQL is not installed")?;
+        let redis = PathBuf::from(tool("ACCORD_TEST_REDIS")?);
+        Ok(Self {
+            shape: Shape::Replicas { programs, redis, prices: 2, is_wired },
+            writes: 20,
+            at_least: Duration::ZERO,
+            within: Duration::from_mins(4),
+            seed,
+            products: 8,
+            lease: Duration::from_millis(200),
+            faults: faults.to_vec(),
+            longest_pause: Duration::from_millis(1_500),
+            kept_in: None,
+        })
+    }
+
     /// Runs it, and tells of each fault as it comes.
     pub async fn run(&self, note: impl Fn(&str)) -> Result<Report> {
         let mut mesh = Mesh::start(&self.shape, self.lease, self.kept_in.as_deref()).await?;

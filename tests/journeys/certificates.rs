@@ -6,7 +6,7 @@ use crate::{
     tls::{Authority, Connection, Http, Identity, provider, replace, roots},
     wire::{GrpcCall, word},
 };
-use accord_fabric::{Fabric, Part};
+use accord_fabric::{Fabric, Part, Server};
 use anyhow::{Context, Result, ensure};
 use http::{Method, Request};
 use http_body_util::Full;
@@ -36,7 +36,13 @@ const BOUND: Duration = Duration::from_secs(30);
 /// How often the gateway's certificate is replaced under load.
 const CHANGES: usize = 4;
 
-pub(crate) const RELOADS: &str = "accord_files_reloads_total";
+const RELOADS: &str = "accord_files_reloads_total";
+
+/// Waits until a server has taken over so many changes, of all that it made of its files.
+pub(crate) async fn await_reloads(server: &mut Server, kind: &str, times: u32) -> Result<()> {
+    let (labels, wanted) = ([("kind", kind), ("outcome", "replaced")], f64::from(times) - 0.5);
+    server.await_metric(RELOADS, &labels, |count| count > wanted).await.map(drop)
+}
 
 /// A gateway whose public listener serves over TLS, from files that a test may replace.
 struct EncryptedGateway {
@@ -234,10 +240,7 @@ async fn authorities_and_certificates_of_mutual_tls_that_are_replaced_under_load
         let call = GrpcCall::to(gateway, "/echo.v1.EchoService/Say").body(word("hop"));
         call.send().await?.ok().map(drop)
     };
-    let mut replaced = async |times: u32| {
-        let labels = [("kind", "client_tls"), ("outcome", "replaced")];
-        fabric.gateway.await_metric(RELOADS, &labels, |count| count > f64::from(times) - 0.5).await
-    };
+    let mut replaced = async |times: u32| await_reloads(&mut fabric.gateway, "client_tls", times).await;
     under_load(call, async {
         // Each side trusts both authorities before the other one shows a certificate of the new one.
         replace(&ca, &both)?;

@@ -2,6 +2,7 @@
 //! `deploy/guide/rotate.md` says.
 
 use crate::{
+    certificates::await_reloads,
     create, desk,
     load::under_load,
     tls::{Authority, Connection, Http, Identity, MountedSecret},
@@ -153,9 +154,7 @@ async fn taken_over(fabric: &mut Fabric, changes: u32) -> Result<()> {
     let servers = SERVERS.map(|part| (part, 1));
     for (kind, holders) in [("client_tls", &clients), ("server_tls", &servers)] {
         for (part, of_each) in holders {
-            let labels = [("kind", kind), ("outcome", "replaced")];
-            let wanted = f64::from(changes * of_each) - 0.5;
-            server(fabric, *part).await_metric("accord_files_reloads_total", &labels, |count| count > wanted).await?;
+            await_reloads(server(fabric, *part), kind, changes * of_each).await?;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Gateways whose certificates are from a SPIFFE Workload API, towards their clients and towards upstreams.
 
 use crate::{
-    certificates::{Call, Front, RELOADS, serving},
+    certificates::{Call, Front, await_reloads, serving},
     load::under_load,
     reason,
     scripted_upstream::{OVERLAY, ScriptedUpstream},
@@ -161,8 +161,7 @@ async fn gateway_goes_on_with_its_last_svid_when_the_agent_is_gone() -> Result<(
     // It is asked again once it is back.
     let next = issue(&authority, GATEWAY)?;
     let _agent = Agent::start(&socket, answer(GATEWAY, &next, &[&authority])?);
-    let labels = [("kind", "server_tls"), ("outcome", "replaced")];
-    fabric.gateway.await_metric(RELOADS, &labels, |count| count > 0.5).await?;
+    await_reloads(&mut fabric.gateway, "server_tls", 1).await?;
     fabric.stop().await
 }
 
@@ -204,10 +203,7 @@ async fn svid_and_authorities_towards_an_upstream_that_are_renewed_under_load_lo
         let call = GrpcCall::to(gateway, "/echo.v1.EchoService/Say").body(word("hop"));
         call.send().await?.ok().map(drop)
     };
-    let mut replaced = async |times: u32| {
-        let labels = [("kind", "client_tls"), ("outcome", "replaced")];
-        fabric.gateway.await_metric(RELOADS, &labels, |count| count > f64::from(times) - 0.5).await
-    };
+    let mut replaced = async |times: u32| await_reloads(&mut fabric.gateway, "client_tls", times).await;
     let own = issue(&new, GATEWAY)?;
     under_load(call, async {
         // Each side trusts both authorities before the other one shows a certificate of the new one.

@@ -40,6 +40,7 @@ async fn follow(shared: &Shared) -> Infallible {
     loop {
         let Err(problem) = fetch(shared, &mut backoff).await;
         shared.failed(problem);
+        // An agent that is away says nothing when it is back.
         sleep(backoff.next_wait()).await;
     }
 }
