@@ -99,7 +99,7 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new() -> Result<Self> {
-        let mut ports = Ports::new()?;
+        let mut ports = Ports::default();
         Ok(Self {
             addresses: Addresses::free(&mut ports)?,
             overlays: Vec::new(),

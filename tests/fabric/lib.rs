@@ -57,6 +57,7 @@ use tonic::{
 pub use crate::{
     builder::{Addresses, Builder},
     identities::{EDITOR, READER, STRANGER},
+    ports::Port,
     process::{Launch, Process, Trouble},
     script::Script,
     server::Server,

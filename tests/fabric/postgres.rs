@@ -6,7 +6,7 @@ mod pair;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Child,
     sync::Arc,
@@ -23,6 +23,7 @@ pub use self::{
     installed::{DEBIAN_SERVERS, installed},
     pair::Pair,
 };
+use crate::Port;
 
 /// A start on a loaded machine takes seconds; one that takes longer than this has failed.
 const START: Duration = Duration::from_mins(1);
@@ -37,7 +38,7 @@ pub struct Server {
     place: Arc<Place>,
     /// The directory of its data, in that of its place.
     data: String,
-    address: SocketAddr,
+    port: Arc<Port>,
     settings: Vec<String>,
     process: Child,
 }
@@ -77,25 +78,25 @@ impl Server {
     pub fn start(programs: &Path) -> Result<Self> {
         let place = Place::new(programs)?;
         place.initialise("data")?;
-        Self::on(place, "data", free_port()?, &FORGETFUL.map(str::to_owned))
+        Self::on(place, "data", Port::reserve()?.into(), &FORGETFUL.map(str::to_owned))
     }
 
     /// Starts one on data that are there.
-    fn on(place: Arc<Place>, data: &str, address: SocketAddr, settings: &[String]) -> Result<Self> {
-        let process = launch(&place, data, address, settings)?;
-        let mut server = Self { place, data: data.to_owned(), address, settings: settings.to_vec(), process };
+    fn on(place: Arc<Place>, data: &str, port: Arc<Port>, settings: &[String]) -> Result<Self> {
+        let process = launch(&place, data, port.address(), settings)?;
+        let mut server = Self { place, data: data.to_owned(), port, settings: settings.to_vec(), process };
         server.wait_until_ready()?;
         Ok(server)
     }
 
     /// Where the server is reached.
     pub fn url(&self) -> String {
-        format!("postgres://accord@{}/postgres", self.address)
+        format!("postgres://accord@{}/postgres", self.address())
     }
 
     /// The same for a client who goes by way of another address.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Kills all of its processes, as a power failure would.
@@ -118,7 +119,7 @@ impl Server {
     pub fn restart(&mut self) -> Result<()> {
         // The lock file that was left tells of the life before.
         fs::remove_file(self.lock_file())?;
-        self.process = launch(&self.place, &self.data, self.address, &self.settings)?;
+        self.process = launch(&self.place, &self.data, self.address(), &self.settings)?;
         self.wait_until_ready()
     }
 
@@ -215,8 +216,4 @@ fn children(parent: u32) -> Result<Vec<u32>> {
         }
     }
     Ok(found)
-}
-
-fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,7 +1,7 @@
 //! A Redis nobody here wrote, alone and as a Cluster.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    Launch, Process,
+    Launch, Port, Process,
     tool::{output, tool},
 };
 
@@ -33,6 +33,7 @@ pub struct Redis {
     pub port: u16,
     /// What it writes to.
     pub directory: TempDir,
+    ports: Vec<Port>,
 }
 
 impl Redis {
@@ -47,7 +48,8 @@ impl Redis {
     }
 
     async fn launch(program: PathBuf, flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
-        let (directory, port) = (tempfile::tempdir()?, free_port()?);
+        let (directory, reserved) = (tempfile::tempdir()?, Port::reserve()?);
+        let port = reserved.address().port();
         let own = format!(
             "--bind 127.0.0.1 --appendonly no --requirepass secret {flag} {port} --dir {}",
             directory.path().display()
@@ -60,7 +62,7 @@ impl Redis {
             environment: Vec::new(),
             log: directory.path().join("log"),
         };
-        let mut redis = Self { process: Process::start(launch)?, program, port, directory };
+        let mut redis = Self { process: Process::start(launch)?, program, port, directory, ports: vec![reserved] };
         redis.wait_listening().await?;
         Ok(redis)
     }
@@ -149,8 +151,11 @@ impl Cluster {
     /// A short timeout lets the replica take over soon.
     async fn node() -> Result<Redis> {
         let own = "--cluster-enabled yes --cluster-node-timeout 1000 --masterauth secret --repl-diskless-sync-delay 0";
-        let flags = format!("{own} --cluster-port {}", free_port()?);
-        Redis::start("--port", |_| Ok(flags.split(' ').map(str::to_owned).collect())).await
+        let bus = Port::reserve()?;
+        let flags = format!("{own} --cluster-port {}", bus.address().port());
+        let mut node = Redis::start("--port", |_| Ok(flags.split(' ').map(str::to_owned).collect())).await?;
+        node.ports.push(bus);
+        Ok(node)
     }
 
     /// Its nodes but for the last one, as a URL.
@@ -165,8 +170,4 @@ impl Cluster {
         self.nodes[3].await_answer(&["CLUSTER", "INFO"], |told| told.contains("cluster_state:ok")).await?;
         Ok(())
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -138,6 +138,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::Port;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -165,8 +166,8 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_shared_out_and_pass_over_an_address_that_refuses() {
-        let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-        let proxy = TcpProxy::start(vec![server("a").await, gone, server("b").await]).await.expect("started");
+        let gone = Port::reserve().expect("a port");
+        let proxy = TcpProxy::start(vec![server("a").await, gone.address(), server("b").await]).await.expect("started");
         let mut heard = Vec::new();
         for _ in 0..3 {
             let mut connection = TcpStream::connect(proxy.address()).await.expect("connected");

@@ -4,7 +4,7 @@ use crate::{
     scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream, told_timeout},
     wire::{GrpcCall, GrpcResponse, word},
 };
-use accord_fabric::Fabric;
+use accord_fabric::{Fabric, Port};
 use anyhow::Result;
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::sync::Notify;
 use tonic::{Code, Status};
 
 /// What each attempt said of those before it.
@@ -127,7 +127,8 @@ async fn mutation_is_retried_only_under_an_idempotency_key() -> Result<()> {
 #[tokio::test]
 async fn unsent_request_goes_to_another_endpoint() -> Result<()> {
     let echo = ScriptedUpstream::start().await?;
-    let away = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let reserved = Port::reserve()?;
+    let away = reserved.address();
     let fabric = echo.behind()?.upstream("echo", &format!("http://{away}")).start().await?;
     let end = Instant::now() + Duration::from_secs(8);
     let unreached = [("upstream", "echo"), ("response_headers_received", "false")];

@@ -7,12 +7,12 @@ use crate::{
     tls::replace,
     wire::{GrpcCall, word},
 };
-use accord_fabric::{Fabric, Part, READER, http::HttpCall};
+use accord_fabric::{Fabric, Part, Port, READER, http::HttpCall};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use serde_json::json;
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Notify, time::timeout};
+use tokio::{sync::Notify, time::timeout};
 use toml::{Table, Value, toml};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -191,8 +191,8 @@ async fn version_that_is_added_under_load_gets_its_calls_and_nobody_connects_ane
 async fn configuration_with_an_upstream_that_is_not_there_holds_in_no_part_until_it_is() -> Result<()> {
     let (_echo, mut fabric) = start().await?;
     let (token, gateway) = (fabric.token(READER).await?, fabric.gateway.listen);
-    // Nobody listens there: it was taken a moment ago, and others are not given it again so soon.
-    let absent = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let reserved = Port::reserve()?;
+    let absent = reserved.address();
     under_load(|| say(gateway), async {
         configure(&fabric, |config| {
             config.insert("limits".to_owned(), toml! { max_in_flight = 77 }.into());

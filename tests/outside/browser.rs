@@ -6,9 +6,9 @@ use crate::{
     web::{descriptors, hold_connect, hold_grpc_web, hold_websocket, node},
     with_echo_under,
 };
+use accord_fabric::Port;
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::net::TcpListener;
 
 /// What a page saw that may call nothing.
 fn hold_refused(seen: &Value) -> Result<()> {
@@ -28,7 +28,8 @@ fn hold_refused(seen: &Value) -> Result<()> {
 
 #[tokio::test]
 async fn page_in_a_browser_calls_in_every_protocol_where_its_origin_may() -> Result<()> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let reserved = Port::reserve()?;
+    let port = reserved.address().port().to_string();
     let cors = format!("cors = {{ origins = [\"http://127.0.0.1:{port}\"] }}");
     let fabric = with_echo_under(cors.parse()?).await?;
     let (directory, chromium) = (tempfile::tempdir()?, tool("ACCORD_TEST_CHROMIUM")?);

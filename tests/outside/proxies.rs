@@ -5,7 +5,7 @@ use crate::tool;
 use accord_api::catalog::v1::{
     CreateProductRequest, ListProductsRequest, product_service_client::ProductServiceClient,
 };
-use accord_fabric::{Bearer, Fabric, Launch, Part, Process, READER, http::HttpCall};
+use accord_fabric::{Bearer, Fabric, Launch, Part, Port, Process, READER, http::HttpCall};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use http_body_util::Full;
@@ -15,7 +15,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener as Reserved},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -36,6 +36,7 @@ struct Proxied {
     door: SocketAddr,
     token: String,
     process: Process,
+    _ports: [Port; 2],
     _directory: TempDir,
 }
 
@@ -109,7 +110,8 @@ impl Proxied {
         configuration: &str,
     ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let [asked, door] = [free()?, free()?];
+        let ports = [Port::reserve()?, Port::reserve()?];
+        let [asked, door] = ports.each_ref().map(Port::address);
         let fabric = fabric(asked, &directory).await?;
         let pages = serve_headers().await?;
         let places = [(10000, door), (8092, asked), (9000, fabric.catalog.listen), (9001, pages)];
@@ -133,7 +135,7 @@ impl Proxied {
         let mut process = Process::start(launch)?;
         listening(door, &mut process).await?;
         let token = fabric.token(READER).await?;
-        Ok(Self { fabric, door, token, process, _directory: directory })
+        Ok(Self { fabric, door, token, process, _ports: ports, _directory: directory })
     }
 
     fn products(&self, token: &str) -> Result<ProductServiceClient<InterceptedService<Channel, Bearer>>> {
@@ -236,10 +238,6 @@ async fn serve_headers() -> Result<SocketAddr> {
         }
     });
     Ok(address)
-}
-
-fn free() -> Result<SocketAddr> {
-    Ok(Reserved::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 async fn listening(address: SocketAddr, process: &mut Process) -> Result<()> {

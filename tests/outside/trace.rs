@@ -1,15 +1,11 @@
 //! One trace through the gateway, orders, the gateway again, cache and catalog, as a real collector receives it.
 
 use crate::tool;
-use accord_fabric::{Builder, EDITOR, Fabric, Launch, Part, Process, http::HttpCall};
-use anyhow::{Context, Result, ensure};
+use accord_fabric::{Builder, EDITOR, Fabric, Launch, Part, Port, Process, http::HttpCall};
+use anyhow::{Result, ensure};
 use http::Method;
 use serde_json::json;
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, TcpListener},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 use toml::toml;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -22,13 +18,15 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 struct Collector {
     process: Process,
     endpoint: String,
+    _ports: [Port; 2],
     _directory: tempfile::TempDir,
 }
 
 impl Collector {
     fn start() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let (endpoint, http) = (free_address()?, free_address()?);
+        let ports = [Port::reserve()?, Port::reserve()?];
+        let [endpoint, http] = ports.each_ref().map(|port| port.address().to_string());
         let what = ["start", "--exporter", "blackhole", "--disable-batching", "--debug-log", "traces"];
         let how = ["--debug-log", "metrics", "--debug-log-verbosity", "detailed"];
         let at = ["--otlp-grpc-endpoint", &endpoint, "--otlp-http-endpoint", &http];
@@ -39,7 +37,7 @@ impl Collector {
             environment: Vec::new(),
             log: directory.path().join("rotel.log"),
         })?;
-        Ok(Self { process, endpoint: format!("http://{endpoint}"), _directory: directory })
+        Ok(Self { process, endpoint: format!("http://{endpoint}"), _ports: ports, _directory: directory })
     }
 
     async fn receives(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
@@ -168,9 +166,4 @@ fn spans<'a>(log: &'a str, service: &str, trace: &str) -> impl Iterator<Item = &
 fn field<'a>(of: &'a str, name: &str) -> Option<&'a str> {
     let mut fields = of.lines().filter_map(|line| line.split_once(':'));
     fields.find(|(known, _)| known.trim() == name).map(|(_, value)| value.trim())
-}
-
-fn free_address() -> Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.to_string())
 }

@@ -1,10 +1,11 @@
 //! A primary and a standby that confirms each commit before it is acknowledged (synchronous replication), and their failover.
 
-use std::{fs, mem, net::SocketAddr, path::Path, sync::Arc, thread, time::Instant};
+use std::{fs, mem, path::Path, sync::Arc, thread, time::Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{LOOK, Place, START, Server, free_port};
+use super::{LOOK, Place, START, Server};
+use crate::Port;
 
 /// A commit is acknowledged when the standby has it. That nothing of it was written through is as good as that here: processes are
 /// killed, and the machine is not.
@@ -26,8 +27,8 @@ impl Pair {
     pub fn start(programs: &Path) -> Result<Self> {
         let place = Place::new(programs)?;
         place.initialise("data-1")?;
-        let primary = Server::on(Arc::clone(&place), "data-1", free_port()?, &settings())?;
-        let standby = copy(&place, &primary, "data-2", free_port()?)?;
+        let primary = Server::on(Arc::clone(&place), "data-1", Port::reserve()?.into(), &settings())?;
+        let standby = copy(&place, &primary, "data-2", Port::reserve()?.into())?;
         Ok(Self { place, primary, standby, copies: 2 })
     }
 
@@ -49,7 +50,7 @@ impl Pair {
     pub fn stand_by(&mut self) -> Result<()> {
         self.copies += 1;
         let data = format!("data-{}", self.copies);
-        let standby = copy(&self.place, &self.primary, &data, self.standby.address())?;
+        let standby = copy(&self.place, &self.primary, &data, Arc::clone(&self.standby.port))?;
         let gone = mem::replace(&mut self.standby, standby);
         Ok(fs::remove_dir_all(self.place.directory.path().join(&gone.data))?)
     }
@@ -60,12 +61,12 @@ fn settings() -> Vec<String> {
 }
 
 /// A standby of a server, on a copy of its data.
-fn copy(place: &Arc<Place>, of: &Server, data: &str, address: SocketAddr) -> Result<Server> {
-    let (host, port) = (of.address().ip().to_string(), of.address().port().to_string());
-    let from = ["--host", &host, "--port", &port, "--username=accord"];
+fn copy(place: &Arc<Place>, of: &Server, data: &str, port: Arc<Port>) -> Result<Server> {
+    let (host, of_port) = (of.address().ip().to_string(), of.address().port().to_string());
+    let from = ["--host", &host, "--port", &of_port, "--username=accord"];
     let fixed = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync", "--pgdata", data];
     place.run("pg_basebackup", &[&from[..], &fixed[..]].concat())?;
-    let standby = Server::on(Arc::clone(place), data, address, &settings())?;
+    let standby = Server::on(Arc::clone(place), data, port, &settings())?;
     wait_until_confirmed(place, of)?;
     Ok(standby)
 }

@@ -1,12 +1,8 @@
 //! A service that calls its neighbours: a client of auth, which is told by flags where the mesh is.
 
-use accord_fabric::{Fabric, Launch, Process, Script, binaries::workspace};
+use accord_fabric::{Fabric, Launch, Port, Process, Script, binaries::workspace};
 use anyhow::{Context, Result};
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
-};
+use std::{fs, net::SocketAddr, path::Path};
 use tempfile::TempDir;
 
 /// A service that is to be.
@@ -15,6 +11,7 @@ pub(super) struct Workload {
     name: &'static str,
     /// Where it is to serve.
     pub(super) listen: SocketAddr,
+    _port: Port,
     /// Its files.
     directory: TempDir,
 }
@@ -22,8 +19,8 @@ pub(super) struct Workload {
 impl Workload {
     /// A service on a free port.
     pub(super) fn new(name: &'static str) -> Result<Self> {
-        let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        Ok(Self { name, listen, directory: tempfile::tempdir()? })
+        let port = Port::reserve()?;
+        Ok(Self { name, listen: port.address(), _port: port, directory: tempfile::tempdir()? })
     }
 
     /// Where it serves, as a URL.
