@@ -10,6 +10,7 @@ pub(crate) mod client;
 mod identity;
 mod load;
 mod mesh;
+mod names;
 mod report;
 
 use std::{
@@ -19,11 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use self::{client::Client, identity::Program, load::Load, mesh::Mesh, report::Restart};
+use self::{client::Client, identity::Program, load::Load, mesh::Mesh, names::KNOWN_WITHIN, report::Restart};
 pub use self::{
     mesh::{End, Instance},
+    names::Discovery,
     report::Report,
 };
 use crate::{EDITOR, redis};
@@ -42,6 +44,8 @@ pub struct Rolling {
     pub rounds: usize,
     /// How each is ended.
     pub end: End,
+    /// How they find each other.
+    pub discovery: Discovery,
     /// The binaries of the first round and those that come after them, each a directory: back to the first in the next round. Without
     /// it those that fit the caller, throughout.
     pub versions: Option<[PathBuf; 2]>,
@@ -49,7 +53,8 @@ pub struct Rolling {
     pub products: usize,
     /// Between two reads of a writer.
     pub pace: Duration,
-    /// How long all are left alone before the first restart and after each.
+    /// How long all are left alone before the first restart and after each. Where they find each other by DNS, the one that came is
+    /// known everywhere before the next one goes: two seconds at least.
     pub rest: Duration,
     /// Of choices of the writers.
     pub seed: u64,
@@ -61,8 +66,14 @@ impl Rolling {
     /// Runs it, and tells of each restart as it comes.
     pub async fn run(&self, note: impl Fn(&str)) -> Result<Report> {
         let from = self.versions.as_ref().map(|[from, _]| from.as_path());
+        let is_known = self.discovery == Discovery::Balancer || self.rest >= KNOWN_WITHIN;
+        ensure!(
+            is_known,
+            "by DNS, a process is known everywhere {KNOWN_WITHIN:?} after it came: rest as long at least"
+        );
         let redis = redis::Redis::of(&self.redis).await?;
-        let mut mesh = Mesh::start(&self.postgres, redis, from, self.kept_in.as_deref()).await?;
+        let places = (from, self.kept_in.as_deref());
+        let mut mesh = Mesh::start(&self.postgres, redis, self.discovery, places).await?;
         let token = mesh.fabric().token(EDITOR).await?;
         let load = Load::new(mesh.gateway(), token, self).await?;
         let login = login(&mesh).await?;

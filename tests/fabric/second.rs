@@ -1,6 +1,6 @@
 //! A second process of a binary, beside the one that the fabric started.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::Result;
 use toml::Table;
@@ -16,23 +16,36 @@ impl Fabric {
 
     /// The same, with settings laid over those of the first one.
     pub fn another_with(&mut self, part: Part, stronger: Table) -> Result<Server> {
-        let listen = self.ports.reserve()?;
-        self.beside(part, listen, stronger, None)
+        let binaries = self.binaries.clone();
+        self.another_of(part, binaries.as_deref(), stronger)
     }
 
-    /// The same, at the end of a wire.
-    pub fn another_at(&mut self, part: Part, wire: Option<&Wire>, stronger: Table) -> Result<Server> {
+    /// The same with the binary of this directory, where there is one.
+    pub(crate) fn another_of(&mut self, part: Part, binaries: Option<&Path>, stronger: Table) -> Result<Server> {
         let listen = self.ports.reserve()?;
-        self.beside(part, listen, stronger, wire)
+        self.beside(part, listen, binaries, stronger, None)
+    }
+
+    /// The same as `another_with`, at the end of a wire.
+    pub fn another_at(&mut self, part: Part, wire: Option<&Wire>, stronger: Table) -> Result<Server> {
+        let (listen, binaries) = (self.ports.reserve()?, self.binaries.clone());
+        self.beside(part, listen, binaries.as_deref(), stronger, wire)
     }
 
     /// The same for one that is to take the place of the first: it serves at the same address.
     pub fn successor(&mut self, part: Part) -> Result<Server> {
-        let listen = self.server(part).listen;
-        self.beside(part, listen, Table::new(), None)
+        let (listen, binaries) = (self.server(part).listen, self.binaries.clone());
+        self.beside(part, listen, binaries.as_deref(), Table::new(), None)
     }
 
-    fn beside(&mut self, part: Part, listen: SocketAddr, stronger: Table, wire: Option<&Wire>) -> Result<Server> {
+    fn beside(
+        &mut self,
+        part: Part,
+        listen: SocketAddr,
+        binaries: Option<&Path>,
+        stronger: Table,
+        wire: Option<&Wire>,
+    ) -> Result<Server> {
         let at = |address: SocketAddr| SocketAddr::new(wire.map_or(address.ip(), Wire::host), address.port());
         let (listen, admin, internal) = (at(listen), at(self.ports.reserve()?), at(self.ports.reserve()?));
         // Several may serve at one address, one after the other.
@@ -42,7 +55,7 @@ impl Fabric {
         settings::merge(&mut settings, stronger);
         home::write(&self.home.config(&name), settings.to_string())?;
         let launch = Launch {
-            program: binaries::among(self.binaries.as_deref(), &format!("accord-{}", part.name()))?,
+            program: binaries::among(binaries, &format!("accord-{}", part.name()))?,
             arguments: vec!["serve".into(), "--config".into(), self.home.config(&name).into()],
             environment: Vec::new(),
             log: self.home.log(&name),

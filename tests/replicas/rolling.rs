@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use accord_fabric::{
     postgres,
-    rolling::{End, Rolling},
+    rolling::{Discovery, End, Rolling},
     tool::tool,
 };
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ fn short(rounds: usize, end: End) -> Result<Rolling> {
         redis: PathBuf::from(tool("ACCORD_TEST_REDIS")?),
         rounds,
         end,
+        discovery: Discovery::Balancer,
         versions: None,
         products: 6,
         pace: Duration::from_millis(25),
@@ -29,6 +30,16 @@ fn short(rounds: usize, end: End) -> Result<Rolling> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_fails_while_each_process_is_restarted_in_turn_twice() -> Result<()> {
     let report = short(2, End::InOrder)?.run(|restart| println!("{restart}")).await?;
+    println!("{report}");
+    report.verdict()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_each_process_that_is_found_by_dns_is_replaced_at_another_address() -> Result<()> {
+    // Records hold for a second: longer, so that each process that came is known before the next one goes.
+    let rest = Duration::from_secs(2);
+    let rolling = Rolling { discovery: Discovery::Dns, rest, ..short(1, End::InOrder)? };
+    let report = rolling.run(|restart| println!("{restart}")).await?;
     println!("{report}");
     report.verdict()
 }

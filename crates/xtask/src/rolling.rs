@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use accord_fabric::{
     binaries,
-    rolling::{End, Rolling},
+    rolling::{Discovery, End, Rolling},
 };
 use anyhow::{Context, Result};
 
@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// How each is ended
     #[arg(long, value_enum, default_value_t = How::InOrder)]
     end: How,
+    /// How gateways and caches find auth and the cache
+    #[arg(long, value_enum, default_value_t = By::Balancer)]
+    discovery: By,
     /// A directory with the binaries to begin with, such as target/debug of another commit; every second round goes back to them
     #[arg(long, value_name = "DIRECTORY", requires = "to")]
     from: Option<PathBuf>,
@@ -36,7 +39,7 @@ pub(crate) struct Args {
     /// Between two reads of a writer, in milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 10)]
     pace: u64,
-    /// How long all are left alone after each restart, in milliseconds
+    /// How long all are left alone after each restart, in milliseconds; 2000 at least with `--discovery dns`
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 3_000)]
     rest: u64,
     /// Gives the same choices of each writer. Default: others each time
@@ -56,6 +59,24 @@ enum How {
     Unannounced,
     /// With SIGKILL
     Killed,
+}
+
+/// How processes find each other.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum By {
+    /// By plain TCP balancers; a process comes back where it was
+    Balancer,
+    /// By the SRV records of a name server; a process comes back at another address
+    Dns,
+}
+
+impl From<By> for Discovery {
+    fn from(by: By) -> Self {
+        match by {
+            By::Balancer => Self::Balancer,
+            By::Dns => Self::Dns,
+        }
+    }
 }
 
 impl From<How> for End {
@@ -80,6 +101,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         redis: debian("redis-server", "redis-server")?,
         rounds: args.rounds,
         end: args.end.into(),
+        discovery: args.discovery.into(),
         versions,
         products: args.products,
         pace: Duration::from_millis(args.pace),

@@ -3,7 +3,7 @@
 use std::{
     fmt, fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use tokio::task::block_in_place;
 use toml::{Table, toml};
 
-use crate::{Builder, Fabric, Part, Server, TcpProxy, binaries, postgres, redis::Redis, settings};
+use super::names::{Discovery, Name};
+use crate::{Builder, Fabric, Part, Server, binaries, postgres, redis::Redis, settings};
 
 /// Leases of near answers are granted, so that a restart meets some.
 const OVERLAY: &str = "tests/journeys/near.toml";
@@ -73,12 +74,6 @@ pub enum End {
     Killed,
 }
 
-/// The name of a part: a plain TCP balancer before its processes.
-struct Name {
-    proxy: TcpProxy,
-    behind: Vec<SocketAddr>,
-}
-
 pub(super) struct Mesh {
     /// The first process of each part.
     fabric: Fabric,
@@ -87,6 +82,7 @@ pub(super) struct Mesh {
     auths: Name,
     caches: Name,
     gateways: Name,
+    discovery: Discovery,
     // Dropped last: everything else calls them.
     _redis: Redis,
     _database: postgres::Server,
@@ -97,8 +93,8 @@ impl Mesh {
     pub(super) async fn start(
         programs: &Path,
         redis: Redis,
-        from: Option<&Path>,
-        kept_in: Option<&Path>,
+        discovery: Discovery,
+        (from, kept_in): (Option<&Path>, Option<&Path>),
     ) -> Result<Self> {
         let database = block_in_place(|| postgres::Server::start(programs))?;
         let mut builder = Fabric::builder()?.overlay(OVERLAY).staleness_bound(STALENESS_BOUND);
@@ -109,11 +105,14 @@ impl Mesh {
             builder = builder.binaries(directory);
         }
         let [auths, caches, gateways] = [Part::Auth, Part::Cache, Part::Gateway].map(|part| builder.address(part));
-        let (auths, caches) = (Name::new(auths).await?, Name::new(caches).await?);
-        let gateways = Name::new(gateways).await?;
-        let fabric = joined(builder, &auths, &caches, &database, &redis)?.start().await?;
+        let dns = discovery.server().await;
+        let auths = Name::new(Part::Auth, auths, dns.clone()).await?;
+        let caches = Name::new(Part::Cache, caches, dns.clone()).await?;
+        let gateways = Name::new(Part::Gateway, gateways, dns.clone()).await?;
+        let servers: Vec<_> = dns.iter().map(|dns| dns.socket()).collect();
+        let fabric = joined(builder, &servers, (&auths, &caches), &database, &redis)?.start().await?;
         let others = Vec::new();
-        let mut mesh = Self { fabric, others, auths, caches, gateways, _redis: redis, _database: database };
+        let mut mesh = Self { fabric, others, auths, caches, gateways, discovery, _redis: redis, _database: database };
         for instance in Instance::ALL.into_iter().filter(|instance| instance.at > 0) {
             let own = mesh.own(instance)?;
             let mut server = mesh.fabric.another_with(instance.part, own)?;
@@ -124,17 +123,18 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// What a process has of its own. The second and third gateway see the replicas of the cache one by one.
+    /// What a process has of its own. By balancers, the second and third gateway see the replicas of the cache one by one; by DNS, all do.
     fn own(&self, instance: Instance) -> Result<Table> {
         Ok(match instance.part {
+            _ if instance.at == 0 => Table::new(),
             Part::Cache => {
                 let directory = self.fabric.directory().join(format!("data-of-cache-{}", instance.at));
                 fs::create_dir_all(&directory)?;
                 let directory = directory.display().to_string();
                 toml! { data_dir = directory }
             }
-            Part::Gateway => {
-                let mut urls = self.caches.behind.iter().map(|cache| format!("http://{cache}"));
+            Part::Gateway if self.discovery == Discovery::Balancer => {
+                let mut urls = self.caches.behind().iter().map(|cache| format!("http://{cache}"));
                 let url = urls.next().context("there is a cache")?;
                 let replicas: Vec<_> = urls.collect();
                 toml! { cache = { url = url, replicas = replicas } }
@@ -165,12 +165,12 @@ impl Mesh {
 
     /// Where callers find a gateway.
     pub(super) fn gateway(&self) -> SocketAddr {
-        self.gateways.proxy.address()
+        self.gateways.balancer()
     }
 
     /// Where auth is found.
     pub(super) fn auth(&self) -> SocketAddr {
-        self.auths.proxy.address()
+        self.auths.balancer()
     }
 
     pub(super) fn fabric(&self) -> &Fabric {
@@ -179,7 +179,6 @@ impl Mesh {
 
     /// Ends a process and starts it again, of the binaries in this directory where there is one; how long it was away.
     pub(super) async fn restart(&mut self, instance: Instance, end: End, program: Option<&Path>) -> Result<Duration> {
-        let program = binaries::among(program, &format!("accord-{}", instance.part.name()))?;
         let address = self.server(instance)?.listen;
         if end == End::InOrder {
             self.name(instance.part).remove(address);
@@ -195,16 +194,29 @@ impl Mesh {
         }
         // A balancer that was not told looks after it itself, and takes it in again when it is ready.
         self.name(instance.part).remove(address);
-        self.start_again(instance, program).await?;
+        let address = self.start_again(instance, program).await?;
         self.name(instance.part).add(address);
         Ok(begun.elapsed())
     }
 
-    async fn start_again(&mut self, instance: Instance, program: PathBuf) -> Result<()> {
+    /// Starts it again; where it serves then.
+    async fn start_again(&mut self, instance: Instance, program: Option<&Path>) -> Result<SocketAddr> {
+        match self.discovery {
+            Discovery::Balancer => {
+                let program = binaries::among(program, &format!("accord-{}", instance.part.name()))?;
+                let process = &mut self.server(instance)?.process;
+                process.set_program(program);
+                process.restart()?;
+            }
+            Discovery::Dns => {
+                let own = self.own(instance)?;
+                let elsewhere = self.fabric.another_of(instance.part, program, own)?;
+                *self.server(instance)? = elsewhere;
+            }
+        }
         let server = self.server(instance)?;
-        server.process.set_program(program);
-        server.process.restart()?;
-        server.wait_serving().await
+        server.wait_serving().await?;
+        Ok(server.listen)
     }
 
     /// Fails where a process has ended that should not have.
@@ -214,42 +226,28 @@ impl Mesh {
     }
 }
 
-impl Name {
-    async fn new(first: SocketAddr) -> Result<Self> {
-        let behind = vec![first];
-        Ok(Self { proxy: TcpProxy::start(behind.clone()).await?, behind })
-    }
-
-    fn add(&mut self, address: SocketAddr) {
-        self.behind.push(address);
-        self.proxy.share(self.behind.clone());
-    }
-
-    fn remove(&mut self, address: SocketAddr) {
-        self.behind.retain(|other| *other != address);
-        self.proxy.share(self.behind.clone());
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.proxy.address())
-    }
-}
-
-/// Everybody finds auth by its name, the first gateway the cache by its; all share a database and a server of limits and answers.
+/// Everybody finds auth by its name, the first gateway the cache by its; all share a database and a server of limits and answers. These
+/// are asked for names, where there are any.
 fn joined(
     builder: Builder,
-    auths: &Name,
-    caches: &Name,
+    servers: &[SocketAddr],
+    (auths, caches): (&Name, &Name),
     database: &postgres::Server,
     redis: &Redis,
 ) -> Result<Builder> {
     let (store, log, records) = (database.url(), database.url(), database.url());
     let (limits, answers, cache) = (redis.url(), redis.url(), caches.url());
     let key = settings::token_key(redis.directory.path())?;
-    let of_all = || {
-        let auth = auths.url();
-        toml! { auth = { url = auth } }
+    let servers: Vec<_> = servers.iter().map(SocketAddr::to_string).collect();
+    let of_both = || {
+        let (auth, servers) = (auths.url(), servers.clone());
+        toml! {
+            auth = { url = auth }
+            discovery = { dns = { servers = servers } }
+        }
     };
+    let auth = auths.balancer_url();
+    let of_catalog = toml! { auth = { url = auth } };
     let mut of_cache = toml! {
         log = { url = log }
         records = { url = records }
@@ -260,9 +258,9 @@ fn joined(
         cache = { url = cache }
         shared_limits = { url = limits, password = "secret" }
     };
-    settings::merge(&mut of_cache, of_all());
-    settings::merge(&mut of_gateway, of_all());
+    settings::merge(&mut of_cache, of_both());
+    settings::merge(&mut of_gateway, of_both());
     let builder = builder.settings(Part::Auth, toml! { store = { url = store } });
     let builder = builder.settings(Part::Cache, of_cache).settings(Part::Gateway, of_gateway);
-    Ok(builder.settings(Part::Catalog, of_all()))
+    Ok(builder.settings(Part::Catalog, of_catalog))
 }
