@@ -46,7 +46,7 @@ impl Auth {
             state,
             encryption_key,
             policies,
-            passwords: Passwords::new()?,
+            passwords: Passwords::new(),
             throttle: LoginThrottle::default(),
             key_throttle: KeyThrottle::default(),
             certificate_throttle: KeyThrottle::default(),

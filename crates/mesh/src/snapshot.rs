@@ -88,8 +88,8 @@ fn update(news: WatchResponse) -> RevocationUpdate {
         revision: news.revision,
         full: news.full,
         keys,
-        subjects: news.subjects.into_iter().map(|subject| (subject.subject, subject.epoch)).collect(),
-        tokens: news.tokens.into_iter().map(|token| (token.jti, token.expires_at)).collect(),
+        subjects: news.subjects.into_iter().map(|subject| (subject.subject.into(), subject.epoch)).collect(),
+        tokens: news.tokens.into_iter().map(|token| (token.jti.into(), token.expires_at)).collect(),
         global_epoch: news.global_epoch,
         policy_reads: PolicyReads {
             address: reads(ContextAttribute::Address),

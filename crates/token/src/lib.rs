@@ -18,6 +18,7 @@ mod json;
 pub mod keys;
 pub mod jwk;
 pub mod refusal;
+mod shared_map;
 pub mod sign;
 pub mod snapshot;
 pub mod verify;
@@ -26,6 +27,7 @@ pub mod foreign;
 pub use claims::{Actor, Claims, Kind, Type};
 pub use keys::{Algorithm, KeySet, PublicKey, SigningKey};
 pub use refusal::{InvalidTokenReason, Refusal};
+pub use shared_map::SharedMap;
 pub use snapshot::{PolicyReads, RevocationSnapshot, RevocationUpdate};
 pub use verify::Verified;
 

@@ -1,10 +1,11 @@
 //! Revocation snapshot: what a verifier knows about keys and revoked tokens.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     claims::{Claims, LEEWAY},
     keys::KeySet,
+    shared_map::SharedMap,
 };
 
 /// Keys, revocations and the policy set in force.
@@ -17,9 +18,9 @@ pub struct RevocationSnapshot {
     /// Published keys.
     pub keys: KeySet,
     /// The lowest good epoch of each subject whose older tokens are revoked.
-    pub subjects: HashMap<String, u64>,
+    pub subjects: SharedMap<u64>,
     /// Single revoked tokens, and API keys: `jti` or key, and when the last token would have ended.
-    pub tokens: HashMap<String, i64>,
+    pub tokens: SharedMap<i64>,
     /// The lowest good global epoch.
     pub global_epoch: u64,
     /// The policy set in force.
@@ -63,7 +64,7 @@ impl RevocationSnapshot {
         next.tokens.extend(update.tokens);
         // Twice the leeway: once for the clock that wrote the token, once for the one that reads it.
         let forgotten = now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
-        next.tokens.retain(|_, ends| *ends >= forgotten);
+        next.tokens.retain(|ends| *ends >= forgotten);
         next.global_epoch = next.global_epoch.max(update.global_epoch);
         (next.policy_hash, next.policy_reads) = (update.policy_hash, update.policy_reads);
         next.relations_version = update.relations_version;
@@ -83,9 +84,9 @@ pub struct RevocationUpdate {
     /// All published keys, where they changed.
     pub keys: Option<KeySet>,
     /// Subjects whose older tokens are revoked, and the lowest good epoch of each.
-    pub subjects: Vec<(String, u64)>,
+    pub subjects: Vec<(Arc<str>, u64)>,
     /// Single revoked tokens: `jti`, and when the token would have ended, in seconds since 1970.
-    pub tokens: Vec<(String, i64)>,
+    pub tokens: Vec<(Arc<str>, i64)>,
     /// The lowest good global epoch.
     pub global_epoch: u64,
     /// The policy set in force.

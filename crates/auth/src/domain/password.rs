@@ -25,6 +25,10 @@ pub(super) const LENGTH: RangeInclusive<usize> = 8..=1024;
 /// Memory in KiB, passes and lanes (OWASP, Password Storage Cheat Sheet).
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 
+/// As long as those of a hash that was made, in base64 without padding.
+const DUMMY_SALT: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+const DUMMY_OUTPUT: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Most callers waiting for a core.
 const MAX_WAITING: usize = 64;
 
@@ -54,7 +58,7 @@ pub struct Admission {
 
 impl Passwords {
     /// Ready to check.
-    pub(crate) fn new() -> Result<Self, Overloaded> {
+    pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let hashed = Arc::new(AtomicU64::new(0));
         let meter = telemetry::meter();
@@ -62,14 +66,14 @@ impl Passwords {
         let observed = Arc::clone(&hashed);
         let count = count.with_description("Passwords that were hashed, for a check or for the store");
         let _ = count.with_callback(move |counter| counter.observe(observed.load(Ordering::Relaxed), &[])).build();
-        Ok(Self {
+        Self {
             admitted: FairShare::new((cores + MAX_WAITING) as u64, FairShare::DEFAULT).observed("passwords"),
             turns: Mutex::default(),
             cores: Arc::new(Semaphore::new(cores)),
             count: cores,
             hashed,
-            dummy_hash: hash("nobody's password")?.into(),
-        })
+            dummy_hash: dummy_hash().into(),
+        }
     }
 
     /// A place for a check of this address. Whoever gets none is to cost nothing more, not even a question to the store.
@@ -131,6 +135,12 @@ pub(crate) fn hash(password: &str) -> Result<String, Overloaded> {
     argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|_| Overloaded)
 }
 
+/// What no password has: a hash that nobody made, since a real one would take the memory and the time of one at each start.
+fn dummy_hash() -> String {
+    let (memory, passes, lanes) = COST;
+    format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${DUMMY_SALT}${DUMMY_OUTPUT}")
+}
+
 fn matches(password: &str, hashed: &str) -> bool {
     let (Ok(argon), Ok(hashed)) = (argon(), PasswordHash::new(hashed)) else { return false };
     argon.verify_password(password.as_bytes(), &hashed).is_ok()
@@ -153,9 +163,18 @@ mod tests {
     /// Less than one address may have admitted.
     const FLOOD: usize = 30;
 
+    #[test]
+    fn hash_of_nobody_costs_what_a_hash_that_was_made_costs() {
+        let (made, dummy) = (hash("a password").unwrap(), dummy_hash());
+        let (made, dummy) = (PasswordHash::new(&made).unwrap(), PasswordHash::new(&dummy).unwrap());
+        assert_eq!((made.algorithm, made.version, &made.params), (dummy.algorithm, dummy.version, &dummy.params));
+        let lengths = |hash: &PasswordHash| (hash.salt.map(|salt| salt.len()), hash.hash.map(|hash| hash.len()));
+        assert_eq!(lengths(&made), lengths(&dummy));
+    }
+
     #[tokio::test]
     async fn check_of_another_address_comes_before_those_that_wait_of_one() {
-        let passwords = Arc::new(Passwords::new().unwrap());
+        let passwords = Arc::new(Passwords::new());
         let check = |address| {
             let passwords = Arc::clone(&passwords);
             async move {
@@ -175,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn address_of_which_nothing_waits_is_forgotten() {
-        let passwords = Passwords::new().unwrap();
+        let passwords = Passwords::new();
         for address in [HOME, ELSEWHERE] {
             let admission = passwords.admit(address).unwrap();
             passwords.check(&admission, "a guess".to_owned(), None).await.unwrap();
@@ -186,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn cancelled_check_occupies_its_core_until_it_ends() {
-        let passwords = Passwords::new().unwrap();
+        let passwords = Passwords::new();
         let cores = passwords.cores.available_permits();
         // Polled once, which begins the work; then the caller goes away.
         let check = async {

@@ -10,7 +10,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
 use super::{encryption_key::EncryptionKey, key_rotation::KeyRotationError};
-use crate::store::{Store, StoreError, keys::StoredKey, revocations::Revocations, within};
+use crate::store::{
+    Store, StoreError,
+    keys::StoredKey,
+    revocations::{Revocations, Revoked},
+    within,
+};
 
 /// How long reading a new state may take: long after a restart with much to know, short with what is new.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -108,15 +113,19 @@ impl AuthState {
             // What most questions hear; nothing is looked through for it.
             return unchanged;
         }
-        let subjects = revocations.subjects.iter().filter(|(_, (_, revision))| *revision > since);
-        let tokens = revocations.tokens.iter().filter(|(_, (_, revision))| *revision > since);
-        RevocationUpdate {
-            full: since == 0,
-            keys: Some(self.snapshot.keys.clone()),
-            subjects: subjects.map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),
-            tokens: tokens.map(|(jti, (ends, _))| (jti.clone(), *ends)).collect(),
-            ..unchanged
+        let mut update = RevocationUpdate { full: since == 0, keys: Some(self.snapshot.keys.clone()), ..unchanged };
+        if update.full {
+            update.subjects = revocations.subjects.iter().map(|(name, epoch)| (Arc::clone(name), *epoch)).collect();
+            update.tokens = revocations.tokens.iter().map(|(jti, ends)| (Arc::clone(jti), *ends)).collect();
+            return update;
         }
+        for (_, revoked) in revocations.recent.iter().filter(|(revision, _)| *revision > since) {
+            match revoked {
+                Revoked::Subject(name, epoch) => update.subjects.push((Arc::clone(name), *epoch)),
+                Revoked::Token(jti, ends) => update.tokens.push((Arc::clone(jti), *ends)),
+            }
+        }
+        update
     }
 
     async fn read(store: &Store, encryption_key: &EncryptionKey, known: &Revocations) -> Result<Self, StoreError> {
@@ -128,8 +137,8 @@ impl AuthState {
             store: revocations.store,
             revision: revocations.revision,
             keys: published.iter().cloned().collect::<KeySet>(),
-            subjects: revocations.subjects.iter().map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),
-            tokens: revocations.tokens.iter().map(|(jti, (ends, _))| (jti.clone(), *ends)).collect(),
+            subjects: revocations.subjects.clone(),
+            tokens: revocations.tokens.clone(),
             global_epoch: revocations.global_epoch,
             ..RevocationSnapshot::default()
         };
@@ -154,4 +163,39 @@ fn private_half(encryption_key: &EncryptionKey, key: &StoredKey) -> Result<Signi
     let pkcs8 = encryption_key.decrypt(&key.kid, &key.private)?;
     let algorithm = Algorithm::named(&key.algorithm).unwrap_or_default();
     Ok(SigningKey::from_pkcs8(algorithm, &pkcs8)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::revocations::MAX_RECENT;
+
+    /// A state that began at revision 10, and whose subjects were revoked one after the other since.
+    fn state(revoked: usize) -> AuthState {
+        let mut revocations = Revocations { revision: 10, anew: 10, ..Revocations::default() };
+        revocations.add(Revoked::Subject("before".into(), 1), 9);
+        for number in 0..revoked {
+            revocations.revision += 1;
+            revocations.add(Revoked::Subject(format!("principal-{number}").into(), 1), revocations.revision);
+        }
+        revocations.bound_recent();
+        let snapshot = RevocationSnapshot::default();
+        AuthState { revocations, published: Vec::new(), snapshot, signing: Vec::new(), unusable: Vec::new() }
+    }
+
+    fn told(state: &AuthState, since: u64) -> (bool, usize) {
+        let update = state.update_since(since);
+        (update.full, update.subjects.len())
+    }
+
+    #[test]
+    fn verifier_is_told_what_it_has_not_seen_and_everything_where_that_is_not_known_any_more() {
+        let few = state(3);
+        assert_eq!(
+            [13, 12, 10, 9, 0].map(|since| told(&few, since)),
+            [(false, 0), (false, 1), (false, 3), (true, 4), (true, 4)]
+        );
+        let many = state(MAX_RECENT + 2);
+        assert_eq!([11, 12].map(|since| told(&many, since)), [(true, MAX_RECENT + 3), (false, MAX_RECENT)]);
+    }
 }

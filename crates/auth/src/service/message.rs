@@ -223,8 +223,9 @@ pub(super) fn seen(question: &WatchRequest) -> Option<Mark> {
 
 /// The answer to this question of a verifier.
 pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
-    let subjects = update.subjects.into_iter().map(|(subject, epoch)| SubjectEpoch { subject, epoch });
-    let tokens = update.tokens.into_iter().map(|(jti, expires_at)| RevokedToken { jti, expires_at });
+    let subjects =
+        update.subjects.into_iter().map(|(subject, epoch)| SubjectEpoch { subject: subject.to_string(), epoch });
+    let tokens = update.tokens.into_iter().map(|(jti, expires_at)| RevokedToken { jti: jti.to_string(), expires_at });
     WatchResponse {
         question,
         store: update.store,

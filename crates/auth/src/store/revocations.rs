@@ -1,8 +1,9 @@
 //! Revocations: what verifiers must know to refuse a token that was good when it was signed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use accord_token::{Type, claims::LEEWAY, verify};
+use accord_token::{SharedMap, Type, claims::LEEWAY, verify};
+use futures_util::TryStreamExt;
 use sqlx::Row;
 
 use super::{Store, StoreError, Transaction, high_water::Mark, signed, unsigned};
@@ -10,8 +11,17 @@ use super::{Store, StoreError, Transaction, high_water::Mark, signed, unsigned};
 /// How much longer than its time a token may be accepted: by the leeway, and by the difference of two clocks.
 const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
 
-/// A revoked thing's bound (an epoch, or when a token ends) and the revision that brought it.
-pub(crate) type Dated<T> = (T, u64);
+/// Most changes that are told one by one: a verifier that has missed more is told everything.
+pub(crate) const MAX_RECENT: usize = 1024;
+
+/// Something that was revoked.
+#[derive(Clone, Debug)]
+pub(crate) enum Revoked {
+    /// The tokens of a subject, and the lowest good epoch.
+    Subject(Arc<str>, u64),
+    /// One token, and when it would have ended.
+    Token(Arc<str>, i64),
+}
 
 /// All revocations that still matter.
 #[derive(Clone, Debug, Default)]
@@ -20,22 +30,42 @@ pub struct Revocations {
     pub store: u64,
     /// The revision they add up to.
     pub revision: u64,
-    /// The revision at which they were read as a whole: whoever knows an older one is told everything.
+    /// The revision from which on each change is known: whoever knows an older one is told everything.
     pub anew: u64,
     /// Tokens with a lower global epoch are revoked.
     pub global_epoch: u64,
     /// The version of all relations: decisions that were made with an earlier one no longer hold. Never 0 in a store.
     pub relations: u64,
     /// The lowest good epoch of subjects.
-    pub subjects: HashMap<String, Dated<u64>>,
+    pub subjects: SharedMap<u64>,
     /// When revoked tokens would have ended, by `jti`.
-    pub tokens: HashMap<String, Dated<i64>>,
+    pub tokens: SharedMap<i64>,
+    /// What has come after `anew`, each with the revision that brought it, the oldest first.
+    pub(crate) recent: VecDeque<(u64, Revoked)>,
 }
 
 impl Revocations {
     /// How far the store was.
     pub(crate) fn mark(&self) -> Mark {
         Mark { store: self.store, revision: self.revision, global_epoch: self.global_epoch }
+    }
+
+    pub(crate) fn add(&mut self, revoked: Revoked, revision: u64) {
+        match &revoked {
+            Revoked::Subject(subject, epoch) => self.subjects.insert(Arc::clone(subject), *epoch),
+            Revoked::Token(jti, ends) => self.tokens.insert(Arc::clone(jti), *ends),
+        }
+        if revision > self.anew {
+            self.recent.push_back((revision, revoked));
+        }
+    }
+
+    /// Whoever knows less than what is left out here is told everything.
+    pub(crate) fn bound_recent(&mut self) {
+        while self.recent.len() > MAX_RECENT {
+            let (revision, _) = self.recent.pop_front().expect("there are more than none");
+            self.anew = self.anew.max(revision);
+        }
     }
 }
 
@@ -53,20 +83,21 @@ impl Store {
         read.relations = self.relations_version().await?;
         self.read_epochs(&mut read, since, now).await?;
         self.read_tokens(&mut read, since, now).await?;
+        read.bound_recent();
         Ok(read)
     }
 
     /// An epoch stays true for ever; one so old that no token from before it is alive is not worth telling.
     async fn read_epochs(&self, read: &mut Revocations, since: i64, now: i64) -> Result<(), StoreError> {
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT subject, epoch, epoch_revision FROM principals WHERE epoch_revision > $1 AND epoch_at >= $2",
         )
         .bind(since)
         .bind(now - seconds(Type::Access.longest_life() + SKEW))
-        .fetch_all(self.connections())
-        .await?;
-        for row in rows {
-            read.subjects.insert(row.try_get(0)?, (unsigned(row.try_get(1)?), unsigned(row.try_get(2)?)));
+        .fetch(self.connections());
+        while let Some(row) = rows.try_next().await? {
+            let subject = Revoked::Subject(row.try_get::<&str, _>(0)?.into(), unsigned(row.try_get(1)?));
+            read.add(subject, unsigned(row.try_get(2)?));
         }
         Ok(())
     }
@@ -74,15 +105,15 @@ impl Store {
     /// Tokens that ended on every clock are left out.
     async fn read_tokens(&self, read: &mut Revocations, since: i64, now: i64) -> Result<(), StoreError> {
         let ended = now - seconds(SKEW);
-        read.tokens.retain(|_, (ends, _)| *ends >= ended);
-        let rows =
+        read.tokens.retain(|ends| *ends >= ended);
+        let mut rows =
             sqlx::query("SELECT jti, expires_at, revision FROM revoked WHERE revision > $1 AND expires_at >= $2")
                 .bind(since)
                 .bind(ended)
-                .fetch_all(self.connections())
-                .await?;
-        for row in rows {
-            read.tokens.insert(row.try_get(0)?, (row.try_get(1)?, unsigned(row.try_get(2)?)));
+                .fetch(self.connections());
+        while let Some(row) = rows.try_next().await? {
+            let token = Revoked::Token(row.try_get::<&str, _>(0)?.into(), row.try_get(1)?);
+            read.add(token, unsigned(row.try_get(2)?));
         }
         Ok(())
     }

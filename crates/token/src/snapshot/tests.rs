@@ -6,7 +6,7 @@ fn everything(revision: u64) -> RevocationUpdate {
 
 #[test]
 fn snapshot_adds_changes_and_is_replaced_by_a_full_answer() {
-    let epoch = ("ada".to_owned(), 2);
+    let epoch = ("ada".into(), 2);
     let known = RevocationSnapshot::default().updated(RevocationUpdate { subjects: vec![epoch], ..everything(3) }, 0);
     let added = known.updated(RevocationUpdate { revision: 4, ..RevocationUpdate::default() }, 0);
     assert_eq!((added.revision, added.subjects.get("ada")), (4, Some(&2)));
@@ -16,7 +16,7 @@ fn snapshot_adds_changes_and_is_replaced_by_a_full_answer() {
 
 #[test]
 fn revocation_is_remembered_until_the_token_has_expired_everywhere() {
-    let revoked = ("t1".to_owned(), 100);
+    let revoked = ("t1".into(), 100);
     let known = RevocationSnapshot::default().updated(RevocationUpdate { tokens: vec![revoked], ..everything(1) }, 0);
     let kept = known.updated(RevocationUpdate { revision: 2, ..RevocationUpdate::default() }, 120);
     assert!(kept.tokens.contains_key("t1"));
