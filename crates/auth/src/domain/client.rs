@@ -10,8 +10,11 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{auth::Auth, denial::Denial};
-use crate::store::{client_keys::AssertionUse, principals::Principal};
+use super::{auth::Auth, denial::Denial, login::active};
+use crate::store::{
+    client_keys::AssertionUse,
+    principals::{Client, Principal},
+};
 
 /// Characters of a refused client's id that are logged: those of a name, and too few of a secret.
 const LOGGED_ID: usize = 24;
@@ -45,13 +48,13 @@ impl Auth {
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
     async fn client_with_secret(&self, id: &str, secret: &str) -> Result<Principal, Denial> {
-        let client = self.store.client(id).await?.ok_or_else(|| self.refuse_client(id, "there is no such client"))?;
+        let (client, principal) = self.client_with_principal(id).await?;
         let given = hash_client_secret(secret);
         let is = |hash: &str| verify_slices_are_equal(given.as_bytes(), hash.as_bytes()).is_ok();
         if !client.hashes(verify::now()).any(is) {
             return Err(self.refuse_client(id, "the secret is wrong"));
         }
-        self.active_client(id, &client.subject).await
+        self.active_client(id, principal)
     }
 
     /// An assertion is good once: its name is remembered in the store, so that all replicas know, before anything is given for it.
@@ -64,13 +67,13 @@ impl Auth {
             return Err(self.refuse_client(named, "the assertion is another client's"));
         }
         let refuse = |cause: &'static str| self.refuse_client(named, cause);
-        let client = self.store.client(named).await?.ok_or_else(|| refuse("there is no such client"))?;
+        let (_, principal) = self.client_with_principal(named).await?;
         let now = verify::now();
         let keys = self.store.valid_client_keys(named, now).await?;
         let claims = token.verify(ForeignType::ClientAssertion, &keys);
         let claims = claims.map_err(|_| refuse("the assertion is not signed by a key of the client"))?;
         self.check_assertion(&claims, now).map_err(|()| refuse("the assertion's claims are not acceptable"))?;
-        let principal = self.active_client(named, &client.subject).await?;
+        let principal = self.active_client(named, principal)?;
         self.use_assertion(named, &claims).await?;
         Ok(principal)
     }
@@ -97,11 +100,13 @@ impl Auth {
         }
     }
 
-    async fn active_client(&self, id: &str, subject: &str) -> Result<Principal, Denial> {
-        self.active(subject).await.map_err(|denial| match denial {
-            Denial::Credential => self.refuse_client(id, "the client is disabled"),
-            other => other,
-        })
+    async fn client_with_principal(&self, id: &str) -> Result<(Client, Option<Principal>), Denial> {
+        let found = self.store.client_with_principal(id).await?;
+        found.ok_or_else(|| self.refuse_client(id, "there is no such client"))
+    }
+
+    fn active_client(&self, id: &str, principal: Option<Principal>) -> Result<Principal, Denial> {
+        active(principal).ok_or_else(|| self.refuse_client(id, "the client is disabled"))
     }
 
     /// Tells the operator alone which it was. The id is what a caller sent: it may have any characters and any length, and

@@ -139,9 +139,7 @@ impl Store {
              WHERE principals.subject = $1 AND standing < 2 ORDER BY role"
         );
         let rows = sqlx::query(AssertSqlSafe(found)).bind(subject).fetch_all(self.connections()).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let roles = rows.iter().filter_map(|row| row.try_get(5).transpose()).collect::<Result<_, _>>()?;
-        Ok(Some(Principal { roles, ..without_roles(row)? }))
+        with_roles(&rows)
     }
 
     /// The first identities after this name, in the order of their names; none where that was the last.
@@ -186,21 +184,50 @@ impl Store {
 
     /// The client of this id.
     pub async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
-        let found = "SELECT subject, secret_hash, earlier_hash, earlier_until, keys_version FROM clients WHERE id = $1";
-        let row = sqlx::query(found).bind(id).fetch_optional(self.connections()).await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Client {
-            subject: row.try_get(0)?,
-            secret_hash: row.try_get(1)?,
-            earlier_hash: row.try_get(2)?,
-            earlier_until: row.try_get(3)?,
-            keys_version: unsigned(row.try_get(4)?),
-        }))
+        let found = format!("SELECT {CLIENT_COLUMNS} FROM clients WHERE id = $1");
+        let row = sqlx::query(AssertSqlSafe(found)).bind(id).fetch_optional(self.connections()).await?;
+        row.map(|row| client(&row, 0)).transpose()
+    }
+
+    /// The client of this id, and as whom it acts; None where that one was removed.
+    pub async fn client_with_principal(&self, id: &str) -> Result<Option<(Client, Option<Principal>)>, StoreError> {
+        // In one question, as for a principal: each grant of a client asks it.
+        let found = format!(
+            "SELECT {COLUMNS}, role, {CLIENT_COLUMNS} FROM clients
+             LEFT JOIN principals ON principals.subject = clients.subject AND standing < 2
+             LEFT JOIN roles ON roles.subject = principals.subject WHERE clients.id = $1 ORDER BY role"
+        );
+        let rows = sqlx::query(AssertSqlSafe(found)).bind(id).fetch_all(self.connections()).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let is_there = row.try_get::<Option<String>, _>(0)?.is_some();
+        let principal = if is_there { with_roles(&rows)? } else { None };
+        Ok(Some((client(row, 6)?, principal)))
     }
 }
 
 /// What [`without_roles`] reads.
 const COLUMNS: &str = "principals.subject, kind, tenant, epoch, standing";
+
+/// What [`client`] reads.
+const CLIENT_COLUMNS: &str = "clients.subject, secret_hash, earlier_hash, earlier_until, keys_version";
+
+/// The identity in these rows, each of which has one of its roles in the column after [`COLUMNS`], or NULL where it has none.
+fn with_roles(rows: &[AnyRow]) -> Result<Option<Principal>, StoreError> {
+    let Some(row) = rows.first() else { return Ok(None) };
+    let roles = rows.iter().filter_map(|row| row.try_get(5).transpose()).collect::<Result<_, _>>()?;
+    Ok(Some(Principal { roles, ..without_roles(row)? }))
+}
+
+/// The client in this row, from this column on.
+fn client(row: &AnyRow, at: usize) -> Result<Client, StoreError> {
+    Ok(Client {
+        subject: row.try_get(at)?,
+        secret_hash: row.try_get(at + 1)?,
+        earlier_hash: row.try_get(at + 2)?,
+        earlier_until: row.try_get(at + 3)?,
+        keys_version: unsigned(row.try_get(at + 4)?),
+    })
+}
 
 fn without_roles(row: &AnyRow) -> Result<Principal, StoreError> {
     Ok(Principal {
