@@ -10,7 +10,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{auth::Auth, denial::Denial, login::active};
+use super::{auth::Auth, denial::Denial};
 use crate::store::{
     client_keys::AssertionUse,
     principals::{Client, Principal},
@@ -106,7 +106,7 @@ impl Auth {
     }
 
     fn active_client(&self, id: &str, principal: Option<Principal>) -> Result<Principal, Denial> {
-        active(principal).ok_or_else(|| self.refuse_client(id, "the client is disabled"))
+        principal.filter(Principal::may_log_in).ok_or_else(|| self.refuse_client(id, "the client is disabled"))
     }
 
     /// Tells the operator alone which it was. The id is what a caller sent: it may have any characters and any length, and

@@ -16,7 +16,7 @@ use super::{
 use crate::store::{
     Transaction,
     families::Family,
-    principals::{Principal, Standing, is_name},
+    principals::{Principal, is_name},
 };
 
 /// How somebody proves who they are.
@@ -135,7 +135,8 @@ impl Auth {
 
     /// Whoever may log in under this name.
     pub(super) async fn active(&self, subject: &str) -> Result<Principal, Denial> {
-        active(self.store.principal(subject).await?).ok_or(Denial::Credential)
+        let principal = self.store.principal(subject).await?;
+        principal.filter(Principal::may_log_in).ok_or(Denial::Credential)
     }
 
     /// The first tokens of a person who was proven to be that at this epoch.
@@ -175,11 +176,6 @@ impl Auth {
         let refresh = self.encryption_key.refresh_token(&family.id, family.generation);
         IssuedTokens { access, refresh: Some(refresh) }
     }
-}
-
-/// The principal, where it may log in.
-pub(super) fn active(principal: Option<Principal>) -> Option<Principal> {
-    principal.filter(|principal| principal.standing == Standing::Active)
 }
 
 /// How a login ended that brought nothing, as metrics have it.

@@ -112,6 +112,11 @@ impl Principal {
         Self { subject, kind, tenant, roles, epoch: 0, standing: Standing::Active }
     }
 
+    /// Whether it is neither disabled nor removed.
+    pub fn may_log_in(&self) -> bool {
+        self.standing == Standing::Active
+    }
+
     /// Rises with each change of its roles or standing, and with each revocation; never 0.
     pub fn version(&self) -> u64 {
         self.epoch + 1
