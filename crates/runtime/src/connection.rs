@@ -181,7 +181,7 @@ impl Connections {
             Admitted::ByLoadBalancer => self.opened(&mut socket, address).await,
         };
         let Some((address, _share)) = opened else { return };
-        let calls = Calls::default();
+        let calls = Calls::new();
         let (number, after) = (NEXT.fetch_add(1, Ordering::Relaxed), Arc::default());
         let mut peer = Peer { address, tls: self.tls.is_some(), connection: number, certificate: None };
         let service = http1::checked(service);
