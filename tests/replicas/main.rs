@@ -6,7 +6,6 @@ mod auths;
 mod namespaces;
 mod near;
 mod owners;
-mod rolling;
 mod second_level;
 mod soak;
 mod two_logs;

@@ -8,8 +8,10 @@ mod real_protos;
 
 use std::{
     collections::BTreeSet,
-    fmt,
+    env, fmt,
+    num::NonZero,
     process::Command,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -35,6 +37,9 @@ const SUITE_FEATURES: [&str; 6] = [
     "accord-fabric/outside-clients",
     "accord-fabric/postgres-tests",
 ];
+
+/// On how many threads a test target runs its tests, for libtest.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// What `cargo xtask test` can be asked.
 #[derive(Debug, clap::Args)]
@@ -159,6 +164,11 @@ fn tour() -> Result<()> {
 fn cargo_test() -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(workspace::root());
+    // Tests of processes wait for one another's start and end about half of their time. Whoever sets the number means it.
+    if env::var_os(TEST_THREADS).is_none() {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        command.env(TEST_THREADS, (cores + cores.div_ceil(2)).to_string());
+    }
     command
 }
 

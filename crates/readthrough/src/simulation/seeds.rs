@@ -2,33 +2,68 @@
 
 use std::env;
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::script::{Broken, Script};
 use super::shrink::shrink;
 
-/// Runs each seed of the environment on all threads, and says how fast that went. Panics with the first that fails.
+/// Between two words of how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// Runs each seed of the environment on all threads, says how far that is, and how fast it went. Panics with the first that fails.
 pub(super) fn every_seed(name: &str, simulate: impl Fn(&Script) -> Result<(), Broken> + Sync) {
-    let (begun, done) = (Instant::now(), AtomicU64::new(0));
+    let progress = Progress {
+        name,
+        begun: Instant::now(),
+        seeds: AtomicU64::new(0),
+        operations: AtomicU64::new(0),
+        told: Mutex::default(),
+    };
     let workers = workers();
     thread::scope(|scope| {
         for worker in 0..workers {
-            let (simulate, done) = (&simulate, &done);
+            let (simulate, progress) = (&simulate, &progress);
             scope.spawn(move || {
                 for seed in seeds().skip(worker).step_by(workers) {
                     let script = Script::whole(seed);
                     if let Err(broken) = simulate(&script) {
                         panic!("{}", shrink(&script, broken, simulate));
                     }
-                    done.fetch_add(script.operations.len() as u64, Ordering::Relaxed);
+                    progress.advance(script.operations.len() as u64);
                 }
             });
         }
     });
-    let (operations, took) = (done.into_inner(), begun.elapsed().as_secs_f64());
+    let (operations, took) = (progress.operations.into_inner(), progress.begun.elapsed().as_secs_f64());
     println!("{name}: {operations} operations in {took:.1} s, {} a second", per_second(operations, took));
+}
+
+/// How far it is.
+struct Progress<'a> {
+    name: &'a str,
+    begun: Instant,
+    seeds: AtomicU64,
+    operations: AtomicU64,
+    /// When that was told, from the beginning.
+    told: Mutex<Duration>,
+}
+
+impl Progress<'_> {
+    fn advance(&self, operations: u64) {
+        self.operations.fetch_add(operations, Ordering::Relaxed);
+        let seeds = self.seeds.fetch_add(1, Ordering::Relaxed) + 1;
+        // Whoever finds it locked has nothing to say that is not said just now.
+        let Ok(mut told) = self.told.try_lock() else { return };
+        let elapsed = self.begun.elapsed();
+        if elapsed >= *told + TELL {
+            *told = elapsed;
+            let all = self::seeds();
+            eprintln!("{}: {seeds} of {} seeds, {} s", self.name, all.end - all.start, elapsed.as_secs());
+        }
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "to be read")]

@@ -91,7 +91,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
         &["accord-api", "accord-contract", "accord-gateway", "accord-runtime", "accord-transcode", "accord-upstream"],
     ),
     // The fabric starts the binaries as processes: it sees what any client sees.
-    ("accord-fabric", &["accord-api", "accord-test-kubernetes", "accord-test-spiffe"]),
+    ("accord-fabric", &["accord-api", "accord-test-dns", "accord-test-kubernetes", "accord-test-spiffe"]),
     ("xtask", &["accord-api", "accord-fabric"]),
 ];
 
