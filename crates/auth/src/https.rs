@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use accord_runtime::{
     reload::Reloading,
-    tls::{ClientFiles, TlsError},
+    tls::{ClientTlsConfig, TlsError},
 };
 use http::{HeaderValue, Method, Request, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -57,7 +57,7 @@ pub(crate) struct HttpsClient(Arc<Reloading<ClientConfig>>);
 impl HttpsClient {
     /// One that trusts these authorities, or the system's.
     pub(crate) fn new(ca_file: Option<PathBuf>) -> Result<Self, TlsError> {
-        Ok(Self(ClientFiles { ca_file, ..ClientFiles::default() }.load()?))
+        Ok(Self(ClientTlsConfig { ca_file, ..ClientTlsConfig::default() }.load()?))
     }
 
     /// What is there.

@@ -8,7 +8,7 @@ use accord_runtime::{
     output::print_error,
     rate_limited_log::RateLimitedLog,
     reload::{INTERVAL, Reloading},
-    tls::ClientFiles,
+    tls::ClientTlsConfig,
 };
 use anyhow::{Context as _, bail, ensure};
 
@@ -100,7 +100,7 @@ pub(crate) fn unusable(config: &Config) -> Vec<Invalid> {
 
 /// Issuers whose certificates could not be verified.
 fn unusable_authorities(config: &Config) -> impl Iterator<Item = Invalid> {
-    let of = |ca_file: Option<PathBuf>| ClientFiles { ca_file, ..ClientFiles::default() }.check().err();
+    let of = |ca_file: Option<PathBuf>| ClientTlsConfig { ca_file, ..ClientTlsConfig::default() }.check().err();
     let issuers = config.issuer.iter().enumerate();
     let issuers =
         issuers.filter_map(move |(index, issuer)| Some(of(issuer.ca_file.clone())?.under(format!("issuer.{index}"))));

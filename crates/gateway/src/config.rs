@@ -10,7 +10,7 @@ use accord_runtime::config::{Configuration, Invalid};
 use accord_runtime::fair_share::FairShare;
 use accord_runtime::server::{Address, ListenConfig};
 use accord_runtime::telemetry::TelemetryConfig;
-use accord_runtime::tls::ClientFiles;
+use accord_runtime::tls::ClientTlsConfig;
 use accord_upstream::config as upstream;
 pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
@@ -242,8 +242,8 @@ pub struct CacheConfig {
     pub max_bypassed: usize,
     /// The authorities that an `https://` cache is verified against, and the certificate that the gateway shows to it.
     /// Default: the system's, and none.
-    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
-    pub tls: ClientFiles,
+    #[serde(skip_serializing_if = "ClientTlsConfig::is_empty")]
+    pub tls: ClientTlsConfig,
 }
 
 impl Default for CacheConfig {
@@ -255,7 +255,7 @@ impl Default for CacheConfig {
             keepalive_interval: Duration::from_millis(500),
             keepalive_timeout: Duration::from_millis(500),
             max_bypassed: 512,
-            tls: ClientFiles::default(),
+            tls: ClientTlsConfig::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use accord_runtime::{
         Invalid, Overrides, Secret,
         bound::{self, Count, HOUR, Time},
     },
-    tls::ClientFiles,
+    tls::ClientTlsConfig,
 };
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,8 @@ pub struct MeshConfig {
     pub url: String,
     /// The authorities that may vouch for auth's certificate, and the certificate that this binary shows to auth.
     /// Default: the system's, and none.
-    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
-    pub tls: ClientFiles,
+    #[serde(skip_serializing_if = "ClientTlsConfig::is_empty")]
+    pub tls: ClientTlsConfig,
     /// The name under which this binary logs in. No default.
     #[serde(deserialize_with = "bound::text", skip_serializing_if = "String::is_empty")]
     pub client_id: String,
@@ -53,7 +53,7 @@ impl Default for MeshConfig {
     fn default() -> Self {
         Self {
             url: "http://127.0.0.1:8090".to_owned(),
-            tls: ClientFiles::default(),
+            tls: ClientTlsConfig::default(),
             client_id: String::new(),
             client_secret: Secret::default(),
             client_secret_file: None,

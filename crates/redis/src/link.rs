@@ -10,7 +10,7 @@ use std::time::Duration;
 use accord_runtime::backoff::Backoff;
 use accord_runtime::rate_limited_log::RateLimitedLog;
 use accord_runtime::reload::Reloading;
-use accord_runtime::tls::{ClientFiles, TlsError};
+use accord_runtime::tls::{ClientTlsConfig, TlsError};
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -59,7 +59,7 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn new(options: Options, texts: Texts, greeting: Vec<Vec<u8>>) -> Result<Self, TlsError> {
-        let trust = options.is_tls().then(|| ClientFiles::load(&options.tls)).transpose()?;
+        let trust = options.is_tls().then(|| ClientTlsConfig::load(&options.tls)).transpose()?;
         Ok(Self { options, texts, greeting, trust, changed: Notify::new(), log: RateLimitedLog::default() })
     }
 }

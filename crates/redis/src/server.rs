@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use accord_runtime::config::{Invalid, Secret};
 use accord_runtime::file::{SECRET, read_text};
-use accord_runtime::tls::ClientFiles;
+use accord_runtime::tls::ClientTlsConfig;
 use http::Uri;
 
 /// A server as its URL says.
@@ -46,7 +46,7 @@ pub struct Options {
     /// The longest text that a server may answer.
     pub max_reply_bytes: usize,
     /// Whom a server by TLS is verified against, and what is shown to it.
-    pub tls: ClientFiles,
+    pub tls: ClientTlsConfig,
 }
 
 /// The file of the password can't be read.

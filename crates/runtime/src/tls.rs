@@ -18,7 +18,7 @@ use std::{
 use rustls::ServerConnection;
 
 pub use crate::workload_api::{Problem, WorkloadApiError};
-pub use client::ClientFiles;
+pub use client::ClientTlsConfig;
 pub use error::TlsError;
 pub use provider::install_provider;
 pub use server::{ClientCertificate, TlsConfig};
@@ -43,17 +43,17 @@ mod tests {
 
     #[test]
     fn client_certificate_without_its_key_is_refused() {
-        let half = ClientFiles { cert_file: Some("a.pem".into()), ..ClientFiles::default() };
+        let half = ClientTlsConfig { cert_file: Some("a.pem".into()), ..ClientTlsConfig::default() };
         assert_eq!(half.contradiction().unwrap().key, "cert_file");
         assert!(matches!(half.load(), Err(TlsError::HalfIdentity)));
-        let half = ClientFiles { key_file: Some("a.pem".into()), ..ClientFiles::default() };
+        let half = ClientTlsConfig { key_file: Some("a.pem".into()), ..ClientTlsConfig::default() };
         assert_eq!(half.contradiction().unwrap().key, "key_file");
         assert!(matches!(half.load(), Err(TlsError::HalfIdentity)));
     }
 
     #[test]
     fn client_files_that_cannot_be_read_are_named() {
-        let missing = ClientFiles { ca_file: Some("nowhere/ca.pem".into()), ..ClientFiles::default() };
+        let missing = ClientTlsConfig { ca_file: Some("nowhere/ca.pem".into()), ..ClientTlsConfig::default() };
         let refused = missing.check().unwrap_err();
         assert_eq!(refused.key, "ca_file");
         assert!(refused.problem.contains("nowhere/ca.pem"), "{refused}");
@@ -72,12 +72,12 @@ mod tests {
             let refused = server.check().unwrap_err();
             assert!(refused.key == "workload_api" && refused.remedy == "leave one of them out", "{refused}");
         }
-        let client = ClientFiles { workload_api, ..ClientFiles::default() };
+        let client = ClientTlsConfig { workload_api, ..ClientTlsConfig::default() };
         assert_eq!(client.contradiction(), None);
         for client in [
-            ClientFiles { ca_file: file(), ..client.clone() },
-            ClientFiles { cert_file: file(), ..client.clone() },
-            ClientFiles { key_file: file(), ..client.clone() },
+            ClientTlsConfig { ca_file: file(), ..client.clone() },
+            ClientTlsConfig { cert_file: file(), ..client.clone() },
+            ClientTlsConfig { key_file: file(), ..client.clone() },
         ] {
             assert_eq!(client.contradiction().unwrap().key, "workload_api");
         }
@@ -85,10 +85,10 @@ mod tests {
 
     #[test]
     fn spiffe_ids_of_servers_that_cannot_be_shown_are_refused_at_their_key() {
-        let ids = |workload_api: Option<&str>, id: &str| ClientFiles {
+        let ids = |workload_api: Option<&str>, id: &str| ClientTlsConfig {
             workload_api: workload_api.map(str::to_owned),
             server_spiffe_ids: vec![id.to_owned()],
-            ..ClientFiles::default()
+            ..ClientTlsConfig::default()
         };
         let agent = Some("unix:///agent.sock");
         let id = "spiffe://prod.example/auth";

@@ -8,7 +8,7 @@ use accord_runtime::{
     health::Health,
     reload::Reloading,
     telemetry::{self, Telemetry, TelemetryConfig},
-    tls::ClientFiles,
+    tls::ClientTlsConfig,
 };
 use opentelemetry::KeyValue;
 
@@ -70,7 +70,7 @@ async fn certificate_that_is_shown_tells_when_it_ends() {
     std::fs::write(file("cert.pem"), issued.cert.pem()).unwrap();
     std::fs::write(file("key.pem"), issued.signing_key.serialize_pem()).unwrap();
     let [cert_file, key_file] = ["cert.pem", "key.pem"].map(|name| Some(file(name)));
-    let files = ClientFiles { ca_file: cert_file.clone(), cert_file, key_file, ..ClientFiles::default() };
+    let files = ClientTlsConfig { ca_file: cert_file.clone(), cert_file, key_file, ..ClientTlsConfig::default() };
     files.load().unwrap();
     // rcgen's own end, in the year 4096.
     let name = format!("accord_tls_certificate_expiry_seconds{{file=\"{}\"}}", file("cert.pem").display());
@@ -92,7 +92,7 @@ async fn certificate_that_is_replaced_tells_its_own_end_though_nobody_connects()
     };
     issue(2040);
     let [cert, key] = [&cert_file, &key_file].map(|file| Some(file.clone()));
-    let files = ClientFiles { ca_file: cert.clone(), cert_file: cert, key_file: key, ..ClientFiles::default() };
+    let files = ClientTlsConfig { ca_file: cert.clone(), cert_file: cert, key_file: key, ..ClientTlsConfig::default() };
     let _followed = files.load().unwrap();
     let name = format!("accord_tls_certificate_expiry_seconds{{file=\"{}\"}}", cert_file.display());
     assert!(value(&name) > 2.2e9);

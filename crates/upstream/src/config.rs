@@ -13,7 +13,7 @@ use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
 use accord_runtime::fair_share::FairShare;
 use accord_runtime::reload::Reloading;
-use accord_runtime::tls::{ClientFiles, TlsError};
+use accord_runtime::tls::{ClientTlsConfig, TlsError};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -95,8 +95,8 @@ pub struct UpstreamConfig {
     pub adaptive: AdaptiveConfig,
     /// The authorities that its `https://` endpoints are verified against, and the certificate that is shown to it.
     /// Default: the system's, and none.
-    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
-    pub tls: ClientFiles,
+    #[serde(skip_serializing_if = "ClientTlsConfig::is_empty")]
+    pub tls: ClientTlsConfig,
     /// Other versions of it, each with endpoints of its own and everything else as here. Default: none.
     pub version: Vec<VersionConfig>,
 }
@@ -120,7 +120,7 @@ impl Default for UpstreamConfig {
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
             adaptive: AdaptiveConfig::default(),
-            tls: ClientFiles::default(),
+            tls: ClientTlsConfig::default(),
             version: Vec::new(),
         }
     }

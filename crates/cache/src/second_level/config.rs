@@ -6,7 +6,7 @@ use std::time::Duration;
 use accord_redis::{Options, servers};
 use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
 use accord_runtime::config::{Invalid, Secret};
-use accord_runtime::tls::ClientFiles;
+use accord_runtime::tls::ClientTlsConfig;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::format::SEALED_WITH;
@@ -57,8 +57,8 @@ pub struct SecondLevelConfig {
     pub key_prefix: String,
     /// The authorities that a `rediss://` server is verified against, and the certificate that the cache shows to it.
     /// Default: the system's, and none.
-    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
-    pub tls: ClientFiles,
+    #[serde(skip_serializing_if = "ClientTlsConfig::is_empty")]
+    pub tls: ClientTlsConfig,
 }
 
 impl Default for SecondLevelConfig {
@@ -76,7 +76,7 @@ impl Default for SecondLevelConfig {
             compress_from_bytes: 1024,
             max_waiting_bytes: 16 * 1024 * 1024,
             key_prefix: "accord".to_owned(),
-            tls: ClientFiles::default(),
+            tls: ClientTlsConfig::default(),
         }
     }
 }

@@ -30,7 +30,7 @@ const CLIENT: &str = "client_tls";
 /// What a client trusts, and who it is: the section `tls` of every section that says how somebody is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ClientFiles {
+pub struct ClientTlsConfig {
     /// PEM file with the authorities that servers are verified against. Default: the system's.
     #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub struct ClientFiles {
     pub server_spiffe_ids: Vec<String>,
 }
 
-impl ClientFiles {
+impl ClientTlsConfig {
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

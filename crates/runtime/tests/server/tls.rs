@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use accord_runtime::{
     server::{ListenConfig, TlsConfig},
-    tls::ClientFiles,
+    tls::ClientTlsConfig,
 };
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -75,8 +75,8 @@ impl Authority {
         serve(&ListenConfig { tls: Some(tls), ..config }, GRACE).await
     }
 
-    fn trust(&self) -> ClientFiles {
-        ClientFiles { ca_file: Some(self.file("ca.pem")), ..ClientFiles::default() }
+    fn trust(&self) -> ClientTlsConfig {
+        ClientTlsConfig { ca_file: Some(self.file("ca.pem")), ..ClientTlsConfig::default() }
     }
 
     fn client(&self, port: &Port) -> Caller {
@@ -87,7 +87,7 @@ impl Authority {
 /// Who calls a port, and whom it trusts.
 struct Caller {
     address: SocketAddr,
-    tls: ClientFiles,
+    tls: ClientTlsConfig,
 }
 
 /// Whether a call over a new connection comes through.
@@ -150,14 +150,14 @@ async fn mutual_tls_client_shows_its_certificate() {
 
     let (cert, key) = (ours.file("client.pem"), ours.file("client.key"));
     ours.sign_into(&cert, &key);
-    let tls = ClientFiles { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
+    let tls = ClientTlsConfig { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
     let known = Caller { tls, ..ours.client(&port) };
     assert!(reaches(&known).await);
 
     let stranger = Authority::new();
     let (cert, key) = (stranger.file("client.pem"), stranger.file("client.key"));
     stranger.sign_into(&cert, &key);
-    let tls = ClientFiles { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
+    let tls = ClientTlsConfig { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
     let unknown = Caller { tls, ..ours.client(&port) };
     assert!(!reaches(&unknown).await);
 }

@@ -6,7 +6,7 @@ use accord_runtime::{
     client_identity::IdentityName,
     server::{ClientCertificate, ListenConfig, Listener, Peer, TlsConfig},
     shutdown::Shutdown,
-    tls::ClientFiles,
+    tls::ClientTlsConfig,
 };
 use accord_test_log::Log;
 use accord_test_spiffe::{Agent, TrustDomain, unregistered};
@@ -64,12 +64,12 @@ impl Mesh {
         address
     }
 
-    fn client(&self) -> ClientFiles {
-        ClientFiles { workload_api: Some(self.client.address()), ..ClientFiles::default() }
+    fn client(&self) -> ClientTlsConfig {
+        ClientTlsConfig { workload_api: Some(self.client.address()), ..ClientTlsConfig::default() }
     }
 }
 
-async fn connect(client: &ClientFiles, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+async fn connect(client: &ClientTlsConfig, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
     let mut config = (*client.load().unwrap().get()).clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let socket = TcpStream::connect(address).await?;
@@ -86,12 +86,12 @@ async fn ask(stream: &mut TlsStream<TcpStream>, connection: &str) -> io::Result<
 }
 
 /// Whom the server takes this client for; an error where one of them refuses the other.
-async fn known_as(client: &ClientFiles, address: SocketAddr) -> io::Result<String> {
+async fn known_as(client: &ClientTlsConfig, address: SocketAddr) -> io::Result<String> {
     ask(&mut connect(client, address).await?, "close").await
 }
 
 /// The certificate that the server shows.
-async fn shown(client: &ClientFiles, address: SocketAddr) -> Vec<u8> {
+async fn shown(client: &ClientTlsConfig, address: SocketAddr) -> Vec<u8> {
     let stream = connect(client, address).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
@@ -206,7 +206,7 @@ async fn server_is_known_by_its_spiffe_id_where_ids_are_given() {
     let mesh = Mesh::new();
     mesh.server.say(Ok(mesh.domain.answer(&mesh.domain.issue(PAY, later(), &[]), &[])));
     let address = mesh.serve(ClientCertificate::Required).await;
-    let of = |id: &str| ClientFiles { server_spiffe_ids: vec![id.to_owned()], ..mesh.client() };
+    let of = |id: &str| ClientTlsConfig { server_spiffe_ids: vec![id.to_owned()], ..mesh.client() };
     assert!(known_as(&of("spiffe://prod.example/ns/shop/sa/pay"), address).await.is_ok());
     let refused = known_as(&of("spiffe://prod.example/ns/shop/sa/other"), address).await.unwrap_err().to_string();
     assert!(refused.contains("sa/pay is none of server_spiffe_ids"), "{refused}");

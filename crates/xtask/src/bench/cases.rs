@@ -270,7 +270,7 @@ static CASES: [Case; 42] = [
     },
     Case {
         name: "memory",
-        about: "Resident: a gateway with 100 methods at its start, and for an idle connection; with many principals whose tokens were revoked; wanted: at most 30,000 kB and 12 kB",
+        about: "Resident: a gateway with 100 methods at its start, and for an idle connection; of auth and a gateway with many principals, and with as many whose tokens were revoked; wanted: at most 30,000 kB, 12 kB, and 40,000 kB of auth with 100,000 principals",
         kind: Kind::Memory,
     },
     Case {

@@ -8,7 +8,7 @@ use accord_runtime::{
         Invalid, Secret,
         bound::{self, Count, HOUR, Time},
     },
-    tls::ClientFiles,
+    tls::ClientTlsConfig,
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -45,8 +45,8 @@ pub struct SharedLimitsConfig {
     pub key_prefix: String,
     /// The authorities that a `rediss://` server is verified against, and the certificate that the gateway shows to it.
     /// Default: the system's, and none.
-    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
-    pub tls: ClientFiles,
+    #[serde(skip_serializing_if = "ClientTlsConfig::is_empty")]
+    pub tls: ClientTlsConfig,
 }
 
 impl Default for SharedLimitsConfig {
@@ -60,7 +60,7 @@ impl Default for SharedLimitsConfig {
             connect_timeout: Duration::from_secs(1),
             max_in_flight: 4096,
             key_prefix: "accord".to_owned(),
-            tls: ClientFiles::default(),
+            tls: ClientTlsConfig::default(),
         }
     }
 }
