@@ -2,9 +2,10 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Range,
+    path::Path,
     process,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, bail};
 const RANGE: Range<u16> = 20_000..32_000;
 
 /// How many ports this process has looked at.
-static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
+static CANDIDATES: AtomicU32 = AtomicU32::new(0);
 
 /// A port of loopback on which nobody listens, and which nobody else of this user reserves while this lives.
 pub struct Port {
@@ -30,9 +31,10 @@ impl Port {
         let directory = env::temp_dir().join(format!("accord-ports-{user}"));
         fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
         for _ in RANGE {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, next()));
-            let lock = File::create(directory.join(address.port().to_string()))?;
-            if lock.try_lock().is_ok() && TcpListener::bind(address).is_ok() {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, next_candidate()));
+            if let Some(lock) = lock(&directory, address.port())?
+                && TcpListener::bind(address).is_ok()
+            {
                 return Ok(Self { address, _lock: lock });
             }
         }
@@ -45,11 +47,21 @@ impl Port {
     }
 }
 
+/// None where somebody else has the port.
+fn lock(directory: &Path, port: u16) -> Result<Option<File>> {
+    let file = File::create(directory.join(port.to_string()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
 /// Processes start to look at different places.
-fn next() -> u16 {
-    let looked_at = LOOKED_AT.fetch_add(1, Ordering::Relaxed);
+fn next_candidate() -> u16 {
+    let before = CANDIDATES.fetch_add(1, Ordering::Relaxed);
     let of = u32::from(RANGE.end - RANGE.start);
-    let offset = process::id().wrapping_mul(31).wrapping_add(looked_at) % of;
+    let offset = process::id().wrapping_mul(31).wrapping_add(before) % of;
     RANGE.start + u16::try_from(offset).expect("less than the range is long")
 }
 
@@ -82,12 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn port_whose_place_in_the_range_comes_again_is_given_to_nobody_else() {
-        let held = Port::reserve().expect("a port");
-        let file = env::temp_dir().join(format!("accord-ports-{}", rustix::process::getuid().as_raw()));
-        let again = File::create(file.join(held.address().port().to_string())).expect("the file of its lock");
-        assert!(again.try_lock().is_err());
-        drop(held);
-        assert!(again.try_lock().is_ok());
+    fn reserved_port_is_not_reserved_again_while_it_is_held() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let held = lock(directory.path(), 20_000).expect("a file");
+        assert!(held.is_some() && lock(directory.path(), 20_000).expect("a file").is_none());
+        assert!(lock(directory.path(), 20_001).expect("a file").is_some());
     }
 }

@@ -181,11 +181,11 @@ impl Connections {
             Admitted::ByLoadBalancer => self.opened(&mut socket, address).await,
         };
         let Some((address, _share)) = opened else { return };
-        let calls = Calls::new();
         let (number, after) = (NEXT.fetch_add(1, Ordering::Relaxed), Arc::default());
         let mut peer = Peer { address, tls: self.tls.is_some(), connection: number, certificate: None };
         let service = http1::checked(service);
         let Some(tls) = &self.tls else {
+            let calls = Calls::of_new_connection();
             let service = between(service, peer, calls.clone(), Arc::clone(&after));
             self.serve_http(socket, service, &calls, None).await;
             return self.serve_upgraded(&after, None).await;
@@ -195,6 +195,8 @@ impl Connections {
         peer.certificate = self.identify(address, session);
         // Whoever shows a certificate goes when that ends, and comes again with the next one.
         let ends = tls::certificate_life(session).and_then(|left| Instant::now().checked_add(left));
+        // Its client sends nothing before the handshake is over, however long that took.
+        let calls = Calls::of_new_connection();
         let service = between(service, peer, calls.clone(), Arc::clone(&after));
         self.serve_http(stream, service, &calls, ends).await;
         self.serve_upgraded(&after, ends).await;
@@ -288,8 +290,10 @@ impl Connections {
             () = tokio::time::sleep(self.age(ends)) => true,
             () = self.shutdown.begun() => false,
         };
-        // One that is asked to go before its first request came would be closed, with the request in the kernel's buffer.
+        // One that is asked to go before its first request came would be closed, with the request in the kernel's buffer. What is
+        // there already is read first, since an older connection is not waited for.
         tokio::select! {
+            biased;
             ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
             () = calls.first() => {}
         }

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn client_files_that_cannot_be_read_are_named() {
+    fn files_of_a_client_that_cannot_be_read_are_named() {
         let missing = ClientTlsConfig { ca_file: Some("nowhere/ca.pem".into()), ..ClientTlsConfig::default() };
         let refused = missing.check().unwrap_err();
         assert_eq!(refused.key, "ca_file");

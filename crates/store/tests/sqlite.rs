@@ -5,7 +5,6 @@ mod suite;
 use std::{
     fs,
     future::{Ready, ready},
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
 };
@@ -13,6 +12,7 @@ use std::{
 use accord_store::{Error, Location, Pool};
 use sqlx::Executor;
 use suite::{CONNECTIONS, COUNTERS, LOCK, Place, value};
+use tokio::net::TcpSocket;
 
 fn place() -> Ready<Place> {
     let directory = tempfile::tempdir().unwrap();
@@ -126,8 +126,10 @@ async fn write_succeeds_again_after_a_full_disk() {
 
 #[tokio::test]
 async fn error_of_a_server_tells_the_cause_and_never_the_password() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let refused = format!("postgres://user:hunter2@{free}/database");
+    // Bound, and not listening: it refuses, and nobody else gets its port meanwhile.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refused = format!("postgres://user:hunter2@{}/database", bound.local_addr().unwrap());
     for (url, cause) in [(refused.as_str(), "refused"), ("postgres://user:hunter2@host:port/database", "port")] {
         let error = open(&Location::parse(url).unwrap()).await.unwrap_err();
         let shown = format!("{error} {error:?}");

@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-/// Of 100,000 entries a change copies some 400.
-const SHARDS: usize = 256;
+/// As many as a byte has values. Of 100,000 entries a change copies some 400.
+const SHARDS: usize = 1 << u8::BITS;
 
-/// Values by name. A copy costs a count for each of 256 shards, and a change to it copies the one shard that the change meets, so that
+/// Values by name. A copy takes a reference count of each of 256 shards, and a change to it copies the one shard that the change meets, so that
 /// each state of what is known can be kept apart from the next one, however much is known.
 #[derive(Clone, Debug)]
 pub struct SharedMap<V> {
@@ -76,7 +76,6 @@ impl<V: Clone> SharedMap<V> {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
-    /// One of as many as a byte has values.
     fn shard(&self, name: &str) -> usize {
         let [byte, ..] = self.hasher.hash_one(name).to_le_bytes();
         usize::from(byte)

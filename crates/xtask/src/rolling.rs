@@ -25,8 +25,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = How::InOrder)]
     end: How,
     /// How gateways and caches find auth and the cache
-    #[arg(long, value_enum, default_value_t = By::Balancer)]
-    discovery: By,
+    #[arg(long, value_enum, default_value_t = DiscoveryMode::Balancer)]
+    discovery: DiscoveryMode,
     /// A directory with the binaries to begin with, such as target/debug of another commit; every second round goes back to them
     #[arg(long, value_name = "DIRECTORY", requires = "to")]
     from: Option<PathBuf>,
@@ -63,18 +63,18 @@ enum How {
 
 /// How processes find each other.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum By {
+enum DiscoveryMode {
     /// By plain TCP balancers; a process comes back where it was
     Balancer,
     /// By the SRV records of a name server; a process comes back at another address
     Dns,
 }
 
-impl From<By> for Discovery {
-    fn from(by: By) -> Self {
-        match by {
-            By::Balancer => Self::Balancer,
-            By::Dns => Self::Dns,
+impl From<DiscoveryMode> for Discovery {
+    fn from(mode: DiscoveryMode) -> Self {
+        match mode {
+            DiscoveryMode::Balancer => Self::Balancer,
+            DiscoveryMode::Dns => Self::Dns,
         }
     }
 }

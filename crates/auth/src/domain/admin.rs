@@ -13,7 +13,7 @@ use super::{
 };
 use crate::store::{
     Store, Transaction,
-    principals::{Principal, Standing, is_name},
+    principals::{Principal, is_name},
 };
 
 mod api_keys;
@@ -216,7 +216,7 @@ impl Auth {
             return Err(AdminError::Lifetime);
         }
         let principal = existing(&self.store, subject).await?;
-        if principal.standing != Standing::Active {
+        if !principal.may_log_in() {
             return Err(AdminError::Disabled(subject.to_owned()));
         }
         let state = self.state.current().await?;

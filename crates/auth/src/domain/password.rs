@@ -135,7 +135,8 @@ pub(crate) fn hash(password: &str) -> Result<String, Overloaded> {
     argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|_| Overloaded)
 }
 
-/// What no password has: a hash that nobody made, since a real one would take the memory and the time of one at each start.
+/// A hash that nobody made and no password has, checked where there is no such person: a real one would take the time and the memory
+/// of one at each start.
 fn dummy_hash() -> String {
     let (memory, passes, lanes) = COST;
     format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${DUMMY_SALT}${DUMMY_OUTPUT}")
@@ -164,7 +165,7 @@ mod tests {
     const FLOOD: usize = 30;
 
     #[test]
-    fn hash_of_nobody_costs_what_a_hash_that_was_made_costs() {
+    fn dummy_hash_has_the_cost_parameters_of_a_real_one() {
         let (made, dummy) = (hash("a password").unwrap(), dummy_hash());
         let (made, dummy) = (PasswordHash::new(&made).unwrap(), PasswordHash::new(&dummy).unwrap());
         assert_eq!((made.algorithm, made.version, &made.params), (dummy.algorithm, dummy.version, &dummy.params));

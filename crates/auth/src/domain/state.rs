@@ -108,7 +108,7 @@ impl AuthState {
             relations_version: revocations.relations,
             ..RevocationUpdate::default()
         };
-        let since = if since < revocations.anew || since > revocations.revision { 0 } else { since };
+        let since = if since < revocations.complete_since || since > revocations.revision { 0 } else { since };
         if since == revocations.revision {
             // What most questions hear; nothing is looked through for it.
             return unchanged;
@@ -170,32 +170,58 @@ mod tests {
     use super::*;
     use crate::store::revocations::MAX_RECENT;
 
-    /// A state that began at revision 10, and whose subjects were revoked one after the other since.
-    fn state(revoked: usize) -> AuthState {
-        let mut revocations = Revocations { revision: 10, anew: 10, ..Revocations::default() };
+    /// A state that was read at revision 10, and what was revoked at these revisions since, a subject each.
+    fn state(revisions: impl IntoIterator<Item = u64>) -> AuthState {
+        let mut revocations = Revocations { revision: 10, complete_since: 10, ..Revocations::default() };
         revocations.add(Revoked::Subject("before".into(), 1), 9);
-        for number in 0..revoked {
-            revocations.revision += 1;
-            revocations.add(Revoked::Subject(format!("principal-{number}").into(), 1), revocations.revision);
+        for (number, revision) in (0..).zip(revisions) {
+            let number: u64 = number;
+            revocations.revision = revocations.revision.max(revision);
+            revocations.add(Revoked::Subject(format!("principal-{number}").into(), 1), revision);
         }
         revocations.bound_recent();
         let snapshot = RevocationSnapshot::default();
         AuthState { revocations, published: Vec::new(), snapshot, signing: Vec::new(), unusable: Vec::new() }
     }
 
+    /// Whether that is everything, and of how many subjects.
     fn told(state: &AuthState, since: u64) -> (bool, usize) {
         let update = state.update_since(since);
         (update.full, update.subjects.len())
     }
 
     #[test]
-    fn verifier_is_told_what_it_has_not_seen_and_everything_where_that_is_not_known_any_more() {
-        let few = state(3);
-        assert_eq!(
-            [13, 12, 10, 9, 0].map(|since| told(&few, since)),
-            [(false, 0), (false, 1), (false, 3), (true, 4), (true, 4)]
-        );
-        let many = state(MAX_RECENT + 2);
+    fn update_has_the_changes_after_the_revision_that_a_verifier_knows() {
+        let few = state([11, 12, 12, 13]);
+        assert_eq!([13, 12, 11, 10].map(|since| told(&few, since)), [(false, 0), (false, 1), (false, 3), (false, 4)]);
+    }
+
+    #[test]
+    fn verifier_behind_the_changes_that_are_kept_gets_a_full_update() {
+        let few = state([11]);
+        assert_eq!([9, 0, u64::MAX].map(|since| told(&few, since)), [(true, 2); 3]);
+        let most = MAX_RECENT as u64;
+        let many = state(11..13 + most);
         assert_eq!([11, 12].map(|since| told(&many, since)), [(true, MAX_RECENT + 3), (false, MAX_RECENT)]);
+    }
+
+    #[test]
+    fn change_that_was_read_before_an_older_one_is_left_out_with_it() {
+        let most = MAX_RECENT as u64;
+        let falling = state((11..13 + most).rev());
+        assert_eq!([10, 11, 10 + most].map(|since| told(&falling, since)), [(true, MAX_RECENT + 3); 3]);
+        let burst = state((0..=most).map(|_| 11));
+        assert_eq!([10, 11].map(|since| told(&burst, since)), [(true, MAX_RECENT + 2), (false, 0)]);
+    }
+
+    #[test]
+    fn epoch_of_a_subject_that_is_raised_twice_is_the_later_one() {
+        let mut known = state([]);
+        for (revision, epoch) in [(11, 1), (12, 2)] {
+            known.revocations.add(Revoked::Subject("ada".into(), epoch), revision);
+            known.revocations.revision = revision;
+        }
+        let verifier = RevocationSnapshot::default().updated(known.update_since(10), 0);
+        assert_eq!(verifier.subjects.get("ada"), Some(&2));
     }
 }

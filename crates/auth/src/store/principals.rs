@@ -194,7 +194,7 @@ impl Store {
         row.map(|row| client(&row, 0)).transpose()
     }
 
-    /// The client of this id, and as whom it acts; None where that one was removed.
+    /// The client of this id, and as whom it acts; None where nobody of that name is left.
     pub async fn client_with_principal(&self, id: &str) -> Result<Option<(Client, Option<Principal>)>, StoreError> {
         // In one question, as for a principal: each grant of a client asks it.
         let found = format!(

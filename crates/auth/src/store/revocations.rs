@@ -30,8 +30,8 @@ pub struct Revocations {
     pub store: u64,
     /// The revision they add up to.
     pub revision: u64,
-    /// The revision from which on each change is known: whoever knows an older one is told everything.
-    pub anew: u64,
+    /// Each change after this revision is in `recent`: whoever knows an older one is told everything.
+    pub complete_since: u64,
     /// Tokens with a lower global epoch are revoked.
     pub global_epoch: u64,
     /// The version of all relations: decisions that were made with an earlier one no longer hold. Never 0 in a store.
@@ -40,7 +40,7 @@ pub struct Revocations {
     pub subjects: SharedMap<u64>,
     /// When revoked tokens would have ended, by `jti`.
     pub tokens: SharedMap<i64>,
-    /// What has come after `anew`, each with the revision that brought it, the oldest first.
+    /// What has come after `complete_since`, each with the revision that brought it. What was read together stands in no order.
     pub(crate) recent: VecDeque<(u64, Revoked)>,
 }
 
@@ -55,17 +55,17 @@ impl Revocations {
             Revoked::Subject(subject, epoch) => self.subjects.insert(Arc::clone(subject), *epoch),
             Revoked::Token(jti, ends) => self.tokens.insert(Arc::clone(jti), *ends),
         }
-        if revision > self.anew {
+        if revision > self.complete_since {
             self.recent.push_back((revision, revoked));
         }
     }
 
-    /// Whoever knows less than what is left out here is told everything.
+    /// Whoever knows less than the newest change that is left out here is told everything: what stays may be older than that, and nobody
+    /// is told a part of it.
     pub(crate) fn bound_recent(&mut self) {
-        while self.recent.len() > MAX_RECENT {
-            let (revision, _) = self.recent.pop_front().expect("there are more than none");
-            self.anew = self.anew.max(revision);
-        }
+        let excess = self.recent.len().saturating_sub(MAX_RECENT);
+        let newest = self.recent.drain(..excess).map(|(revision, _)| revision).max();
+        self.complete_since = self.complete_since.max(newest.unwrap_or(0));
     }
 }
 
@@ -77,7 +77,8 @@ impl Store {
         // Of another store, or of an older copy in this one's place, nothing that was known counts. Neither does it where everything
         // is revoked.
         let is_added = store == known.store && revision >= known.revision && global_epoch == known.global_epoch;
-        let mut read = if is_added { known.clone() } else { Revocations { anew: revision, ..Revocations::default() } };
+        let mut read =
+            if is_added { known.clone() } else { Revocations { complete_since: revision, ..Revocations::default() } };
         let since = signed(read.revision);
         (read.store, read.revision, read.global_epoch) = (store, revision, global_epoch);
         read.relations = self.relations_version().await?;

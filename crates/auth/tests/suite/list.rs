@@ -220,6 +220,7 @@ macro_rules! database_tests {
             revocation_of_what_is_no_token_changes_nothing,
             later_revocation_is_added_to_earlier_ones,
             verifier_ahead_of_the_store_is_sent_everything,
+            update_has_what_came_together_and_all_of_it_where_that_is_too_much,
             older_store_in_place_of_a_served_one_revives_nothing,
             store_older_than_a_verifier_has_seen_it_revokes_everything,
             what_a_verifier_has_seen_of_another_store_revokes_nothing,

@@ -9,6 +9,7 @@ use accord_api::accord::{
     },
     fault::v1::Reason,
 };
+use accord_token::verify;
 use sqlx::{Connection, Executor};
 use tokio::sync::mpsc;
 use tonic::Streaming;
@@ -53,6 +54,37 @@ pub(crate) async fn later_revocation_is_added_to_earlier_ones(database: Database
 pub(crate) async fn verifier_ahead_of_the_store_is_sent_everything(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     assert!(server.auth.state.current().await.unwrap().update_since(u64::MAX).full);
+}
+
+/// The update for a verifier that knows the revision `since`: whether it is everything, and of how many subjects and tokens.
+async fn told(server: &Server, since: u64) -> (bool, usize, usize) {
+    let update = server.auth.state.current().await.unwrap().update_since(since);
+    (update.full, update.subjects.len(), update.tokens.len())
+}
+
+/// Revokes so many tokens at one revision, as one statement of another process does.
+async fn revoke_together(server: &Server, first: usize, tokens: usize) -> u64 {
+    let mut tx = server.auth.store.begin().await.unwrap();
+    let revision = tx.next_revision().await.unwrap();
+    for number in first..first + tokens {
+        tx.revoke_token(&format!("token-{number}"), verify::now() + 600, revision).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    revision
+}
+
+pub(crate) async fn update_has_what_came_together_and_all_of_it_where_that_is_too_much(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let before = server.auth.state.current().await.unwrap().revocations.revision;
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    let few = revoke_together(&server, 0, 3).await;
+    assert_eq!(told(&server, before).await, (false, 1, 3), "all that came since");
+    assert_eq!(told(&server, few - 1).await, (false, 0, 3), "those that came together");
+    let many = revoke_together(&server, 3, 1100).await;
+    assert_eq!(told(&server, few).await, (true, 1, 1103), "more than are told one by one");
+    assert_eq!(told(&server, many).await, (false, 0, 0), "nothing new");
+    revoke_together(&server, 1103, 1).await;
+    assert_eq!(told(&server, many).await, (false, 0, 1), "what came after that");
 }
 
 /// What an older copy in the store's place looks like: what was revoked is not.

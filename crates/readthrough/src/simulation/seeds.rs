@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use super::script::{Broken, Script};
 use super::shrink::shrink;
 
-/// Between two words of how far it is.
-const TELL: Duration = Duration::from_secs(10);
+/// Between two reports of progress.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs each seed of the environment on all threads, says how far that is, and how fast it went. Panics with the first that fails.
+/// Runs each seed of the environment on all threads, reports its progress, and says how fast it went. Panics with the first that fails.
 pub(super) fn every_seed(name: &str, simulate: impl Fn(&Script) -> Result<(), Broken> + Sync) {
     let progress = Progress {
         name,
         begun: Instant::now(),
         seeds: AtomicU64::new(0),
         operations: AtomicU64::new(0),
-        told: Mutex::default(),
+        reported_at: Mutex::default(),
     };
     let workers = workers();
     thread::scope(|scope| {
@@ -47,19 +47,19 @@ struct Progress<'a> {
     begun: Instant,
     seeds: AtomicU64,
     operations: AtomicU64,
-    /// When that was told, from the beginning.
-    told: Mutex<Duration>,
+    /// When it was reported last, from the beginning.
+    reported_at: Mutex<Duration>,
 }
 
 impl Progress<'_> {
     fn advance(&self, operations: u64) {
         self.operations.fetch_add(operations, Ordering::Relaxed);
         let seeds = self.seeds.fetch_add(1, Ordering::Relaxed) + 1;
-        // Whoever finds it locked has nothing to say that is not said just now.
-        let Ok(mut told) = self.told.try_lock() else { return };
+        // Where it is locked, another thread reports just now.
+        let Ok(mut reported_at) = self.reported_at.try_lock() else { return };
         let elapsed = self.begun.elapsed();
-        if elapsed >= *told + TELL {
-            *told = elapsed;
+        if elapsed >= *reported_at + REPORT_INTERVAL {
+            *reported_at = elapsed;
             let all = self::seeds();
             eprintln!("{}: {seeds} of {} seeds, {} s", self.name, all.end - all.start, elapsed.as_secs());
         }

@@ -1,7 +1,8 @@
 //! The calls of one connection, for its end: when its first one has come, and when none is in flight any more.
 //!
 //! Who has just connected when a drain begins was told by the kernel that it is served, and no client sends again what breaks on a
-//! new connection. So its first call is waited for before it is asked to go; one that has had time for it is an idle connection.
+//! new connection. So its first call is waited for before it is asked to go; one that has had time
+//! for it is an idle connection, as those are that clients keep and repeat their calls for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,15 +24,15 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// The calls of a connection. Clones share them.
 #[derive(Clone)]
 pub(super) struct Calls {
-    since: Instant,
+    opened_at: Instant,
     in_flight: TaskTracker,
     begun: Arc<Notify>,
 }
 
 impl Calls {
-    /// Of a connection that begins to be served.
-    pub(super) fn new() -> Self {
-        Self { since: Instant::now(), in_flight: TaskTracker::default(), begun: Arc::default() }
+    /// Of a connection that is open from now on: accepted, and encrypted where it is to be.
+    pub(super) fn of_new_connection() -> Self {
+        Self { opened_at: Instant::now(), in_flight: TaskTracker::default(), begun: Arc::default() }
     }
 
     /// A call has come.
@@ -44,10 +45,10 @@ impl Calls {
         self.in_flight.token()
     }
 
-    /// Ends when a call has come, or none in time since the connection began. It is asked once.
+    /// Ends when a call has come, or none in time since the connection was opened. It is asked once.
     pub(super) async fn first(&self) {
         // One that came before is remembered.
-        let _ = timeout_at(self.since + FIRST_CALL, self.begun.notified()).await;
+        let _ = timeout_at(self.opened_at + FIRST_CALL, self.begun.notified()).await;
     }
 
     /// Ends when no call has been in flight for a while. A peer that is asked to go and has none goes at once, or is gone.
@@ -72,24 +73,24 @@ pub(super) async fn first_is_over(shutdown: &Shutdown) {
 mod tests {
     use super::*;
 
+    /// How long the first call is waited for, of a connection that was opened so long ago.
+    async fn waited(age: Duration, begin: impl Fn(&Calls)) -> Duration {
+        let calls = Calls::of_new_connection();
+        tokio::time::advance(age).await;
+        begin(&calls);
+        let asked = Instant::now();
+        calls.first().await;
+        asked.elapsed()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn first_call_is_waited_for_as_long_as_the_connection_is_new() {
-        let calls = Calls::new();
-        tokio::time::advance(FIRST_CALL / 4).await;
-        let asked = Instant::now();
-        calls.first().await;
-        assert_eq!(asked.elapsed(), FIRST_CALL * 3 / 4, "a new one");
-        let asked = Instant::now();
-        calls.first().await;
-        assert_eq!(asked.elapsed(), Duration::ZERO, "one that is idle");
+        assert_eq!(waited(FIRST_CALL / 4, |_| {}).await, FIRST_CALL * 3 / 4, "a new one");
+        assert_eq!(waited(FIRST_CALL * 2, |_| {}).await, Duration::ZERO, "one that is idle");
     }
 
     #[tokio::test(start_paused = true)]
     async fn call_that_came_before_it_is_waited_for_is_remembered() {
-        let calls = Calls::new();
-        calls.begin();
-        let asked = Instant::now();
-        calls.first().await;
-        assert_eq!(asked.elapsed(), Duration::ZERO);
+        assert_eq!(waited(Duration::ZERO, Calls::begin).await, Duration::ZERO);
     }
 }

@@ -130,6 +130,25 @@ async fn first_call_over_tls_of_a_connection_that_was_open_when_the_drain_began_
 }
 
 #[tokio::test]
+async fn first_call_after_a_handshake_that_took_long_is_answered_in_a_drain() {
+    let authority = Authority::new();
+    let port = authority.serve(None).await;
+    let socket = TcpStream::connect(port.address).await.unwrap();
+    assert!(reaches(&authority.client(&port)).await);
+    // Its age is what is tried: longer than a first call is waited for.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+
+    port.shutdown.begin();
+    let tls = TlsConnector::from(authority.trust().load().unwrap().get());
+    let socket = timeout(PATIENCE, tls.connect("localhost".try_into().unwrap(), socket)).await.unwrap().unwrap();
+    // The server has ended the handshake as well when it would have asked an idle connection to go.
+    tokio::task::yield_now().await;
+    let mut wire = Wire::begin(socket, &[]).await;
+    wire.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block("Answer"))).await;
+    assert!(wire.next(HEADERS).await.is_some());
+}
+
+#[tokio::test]
 async fn certificate_that_changes_is_reloaded() {
     let (old, new) = (Authority::new(), Authority::new());
     let port = old.serve(None).await;

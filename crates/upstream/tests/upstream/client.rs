@@ -11,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::raw::{HEADERS, Listener};
+use crate::raw::{HEADERS, Listener, refusing};
 use crate::server::Server;
 use crate::{one_connection, upstream};
 
@@ -89,8 +89,7 @@ async fn response_that_breaks_off_ends_a_stubs_stream_with_its_code() {
 
 #[tokio::test]
 async fn refused_connection_is_unavailable_with_what_the_system_said() {
-    // It was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, address) = refusing();
     let status = client(&format!("http://{address}")).check(check()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let cause = accord_runtime::fault::cause(&status);

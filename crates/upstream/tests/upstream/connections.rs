@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use accord_upstream::{ConnectCause, TransportError, UpstreamConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
-use crate::raw::{DATA, HEADERS, Listener, PING, WINDOW_UPDATE};
+use crate::raw::{DATA, HEADERS, Listener, PING, WINDOW_UPDATE, refusing};
 use crate::{answer, one_connection, transport_error, unary, upstream};
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -19,8 +18,7 @@ fn watchful(config: &mut UpstreamConfig) {
 
 #[tokio::test]
 async fn refused_connection_says_that_nothing_listens() {
-    // It was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, address) = refusing();
     let outcome = unary(&upstream(&format!("http://{address}"), |_| {})).await.unwrap();
     assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect(ConnectCause::Refused));
 }

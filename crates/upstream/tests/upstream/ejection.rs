@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accord_runtime::telemetry::{self, Telemetry, TelemetryConfig};
-use tokio::net::TcpListener;
 
+use crate::raw::refusing;
 use crate::server::Server;
 use crate::{Calling, one_connection, unary, upstream};
 
@@ -25,8 +25,7 @@ fn samples(counter: &str, upstream: &str) -> Vec<String> {
 #[tokio::test]
 async fn ejection_is_counted_once_with_its_cause() {
     metrics();
-    // It was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, address) = refusing();
     let upstream = upstream(&format!("http://{address}"), |config| config.name = "ejected".into());
     for _ in 0..2 {
         assert!(unary(&upstream).await.unwrap().result.is_err());

@@ -14,7 +14,7 @@ use crate::{
 
 /// Adds as many as it is told to the store of auth, as its own command line would one at a time.
 const ADD: &str = "
-import sqlite3, sys, time
+import sqlite3, sys
 store = sqlite3.connect(sys.argv[1], timeout=30)
 with store:
     rows = ((f'principal-{number}',) for number in range(int(sys.argv[2])))
@@ -37,7 +37,9 @@ const MANY: &str = "100000";
 /// Measures auth and the gateway, with the fabric's own, with many, and with as many that were revoked, each as it has just started.
 pub(super) async fn run(fabric: &mut Fabric) -> Result<Vec<(String, Vec<Figures>)>> {
     let (mut auth, mut gateway) = (Vec::new(), Vec::new());
-    for (row, change) in [("3 principals", None), ("100,000 principals", Some(ADD)), ("the same, revoked", Some(REVOKE))] {
+    for (row, change) in
+        [("3 principals", None), ("100,000 principals", Some(ADD)), ("the same, revoked", Some(REVOKE))]
+    {
         if let Some(change) = change {
             let mut command = Command::new(debian("python3", "python3")?);
             command.args(["-c", change]).arg(fabric.directory().join("data/auth.db")).arg(MANY);

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use accord_fabric::{Builder, EDITOR, Fabric, Launch, Part, Process};
+use accord_fabric::{Builder, EDITOR, Fabric, Launch, Part, Port, Process};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 use tokio::{
@@ -54,6 +55,8 @@ pub(super) struct Stage {
     /// The program of upstream and floors.
     beside: PathBuf,
     directory: TempDir,
+    /// Where peers serve.
+    ports: Mutex<Vec<Port>>,
     _upstream: Started,
 }
 
@@ -63,6 +66,7 @@ pub(super) struct Started {
     pub address: SocketAddr,
     /// The process.
     pub process: Process,
+    _port: Option<Port>,
 }
 
 impl Stage {
@@ -111,6 +115,7 @@ impl Stage {
             binaries,
             beside: program,
             directory,
+            ports: Mutex::default(),
             _upstream: upstream,
         })
     }
@@ -193,6 +198,14 @@ impl Stage {
         self.directory.path()
     }
 
+    /// Where one more server may serve, for as long as the stage stands.
+    pub(super) fn reserve(&self) -> Result<SocketAddr> {
+        let port = Port::reserve()?;
+        let address = port.address();
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).push(port);
+        Ok(address)
+    }
+
     /// Drains and ends the binaries.
     pub(super) async fn stop(self) -> Result<()> {
         for (_, fabric, _) in self.fabrics {
@@ -200,12 +213,6 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-/// An address on which nobody listens at this moment.
-pub(super) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?)
 }
 
 /// A fabric before this upstream.
@@ -252,10 +259,11 @@ pub(super) fn write_descriptors(file: &Path, more: Option<(&Path, &str)>) -> Res
 
 /// Starts a server of the program of upstream and floors.
 pub(super) async fn beside(program: &Path, server: &str, flags: &[&str], directory: &Path) -> Result<Started> {
-    let address = free_address()?;
-    let listen = address.to_string();
+    let port = Port::reserve()?;
+    let listen = port.address().to_string();
     let arguments = [&[server, "--listen", &listen], flags].concat();
-    start(server, program, &arguments, address, directory).await
+    let started = start(server, program, &arguments, port.address(), directory).await?;
+    Ok(Started { _port: Some(port), ..started })
 }
 
 async fn start(
@@ -277,5 +285,5 @@ async fn start(
         }
         sleep(Duration::from_millis(20)).await;
     }
-    Ok(Started { address, process })
+    Ok(Started { address, process, _port: None })
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Checks, Form, Key, Peer, Service};
 use crate::{
-    bench::stage::{Stage, free_address},
+    bench::stage::Stage,
     programs::{apt_install, can_install, succeed},
     workspace,
 };
@@ -36,7 +36,7 @@ pub(super) async fn start(stage: &Stage, key: &Key) -> Result<Peer> {
     let program = program()?;
     let mut listeners = Vec::new();
     for service in LISTENERS {
-        listeners.push((service, free_address()?));
+        listeners.push((service, stage.reserve()?));
     }
     let described = listeners.iter().map(|(service, address)| listener(*service, *address, stage, key));
     let config = json!({

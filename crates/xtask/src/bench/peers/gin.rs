@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::{Checks, Form, Key, Peer};
 use crate::{
-    bench::stage::{Stage, free_address},
+    bench::stage::Stage,
     programs::{apt_install, can_install, on_path, succeed},
     workspace,
 };
@@ -28,7 +28,7 @@ const PACKAGES: [&str; 9] = [
 
 pub(super) async fn start(stage: &Stage, key: &Key) -> Result<Peer> {
     let program = build()?;
-    let (address, upstream) = (free_address()?, stage.upstream.to_string());
+    let (address, upstream) = (stage.reserve()?, stage.upstream.to_string());
     let jwks = stage.write("jwks.json", &key.jwks()?.to_string())?;
     let listen = address.to_string();
     let arguments = ["-listen", &listen, "-upstream", &upstream, "-jwks", &jwks, "-alg", &key.alg];

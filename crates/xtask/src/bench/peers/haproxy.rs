@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::{Checks, Form, Peer, debian};
-use crate::bench::stage::{Stage, free_address};
+use crate::bench::stage::Stage;
 
 pub(super) async fn start(stage: &Stage) -> Result<Peer> {
     let program = debian("haproxy", "haproxy")?;
-    let (address, encrypted, upstream) = (free_address()?, free_address()?, stage.upstream);
+    let (address, encrypted, upstream) = (stage.reserve()?, stage.reserve()?, stage.upstream);
     let certificate = &stage.certificate.both_file;
     let config = format!(
         "global\n  nbthread 1\n  maxconn 8000\n\

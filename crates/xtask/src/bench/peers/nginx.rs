@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::{Checks, Form, Peer, debian};
-use crate::bench::stage::{Stage, free_address};
+use crate::bench::stage::Stage;
 
 pub(super) async fn start(stage: &Stage) -> Result<Peer> {
     let program = debian("nginx", "nginx-light")?;
-    let (address, upstream, directory) = (free_address()?, stage.upstream, stage.directory().display());
+    let (address, upstream, directory) = (stage.reserve()?, stage.upstream, stage.directory().display());
     let config = format!(
         "daemon off;\nmaster_process off;\npid {directory}/nginx.pid;\nerror_log stderr error;\n\
          events {{ worker_connections 10000; }}\n\

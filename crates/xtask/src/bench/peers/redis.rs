@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use super::{Peer, debian};
-use crate::bench::stage::{Stage, free_address};
+use crate::bench::stage::Stage;
 
 pub(super) async fn start(stage: &Stage) -> Result<Peer> {
     let program = debian("redis-server", "redis-server")?;
     debian("redis-benchmark", "redis-tools")?;
-    let address = free_address()?;
+    let address = stage.reserve()?;
     let (port, directory) = (address.port().to_string(), stage.directory().display().to_string());
     let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &directory];
     let process = stage.start_tested("redis", &program, &arguments, address).await?;
