@@ -1,7 +1,8 @@
 //! The generated code of everything under `proto/`: where the binaries meet. A module per package.
 
 /// Every file under `proto/` with its imports and options, as an encoded `google.protobuf.FileDescriptorSet`.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/accord.binpb"));
+/// It has one address in a program, by which it is known again.
+pub static FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/accord.binpb"));
 
 /// Accord's own packages.
 pub mod accord {

@@ -6,19 +6,29 @@ use accord_api::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, ReflectMessage, Value};
 
+use crate::{encoded::EncodedSet, pool};
+
 /// This binary's own descriptors.
-static OURS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were written by the build of this binary")
+static OURS: LazyLock<Ours> = LazyLock::new(|| {
+    let pool = pool::without_source_info(FILE_DESCRIPTOR_SET).map(|set| pool::decode(&set));
+    let pool = pool.and_then(Result::ok).expect("the descriptors were written by the build of this binary");
+    Ours { pool, encoded: EncodedSet::new(FILE_DESCRIPTOR_SET) }
 });
 
-/// The pool of an encoded descriptor set that is this binary's own.
-pub(crate) fn own_pool(set: &[u8]) -> Option<DescriptorPool> {
-    std::ptr::eq(set, FILE_DESCRIPTOR_SET).then(|| OURS.clone())
+struct Ours {
+    /// Without comments, which nobody asks a pool for.
+    pool: DescriptorPool,
+    encoded: EncodedSet,
+}
+
+/// The pool of an encoded descriptor set that is this binary's own, and the set to be kept.
+pub(crate) fn own(set: &[u8]) -> Option<(DescriptorPool, EncodedSet)> {
+    std::ptr::eq(set, FILE_DESCRIPTOR_SET).then(|| (OURS.pool.clone(), OURS.encoded.clone()))
 }
 
 /// A message type of this binary.
 pub(crate) fn our(name: &str) -> MessageDescriptor {
-    OURS.get_message_by_name(name).expect("the name is one of the vocabulary's")
+    OURS.pool.get_message_by_name(name).expect("the name is one of the vocabulary's")
 }
 
 /// `accord.policy.v1.MethodPolicy`, as this binary knows it.

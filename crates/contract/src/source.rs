@@ -107,14 +107,10 @@ impl Source {
     /// From a set of this binary itself. That of the vocabulary is decoded once.
     pub(crate) fn own(set: &[u8]) -> Result<Self, SourceError> {
         let (upstream, origin) = ("own", "this binary");
-        match options::own_pool(set) {
-            Some(pool) => Ok(Self {
-                upstream: upstream.into(),
-                pool,
-                encoded: EncodedSet::new(set),
-                origin: origin.to_owned(),
-                services: None,
-            }),
+        match options::own(set) {
+            Some((pool, encoded)) => {
+                Ok(Self { upstream: upstream.into(), pool, encoded, origin: origin.to_owned(), services: None })
+            }
             None => Self::descriptor_set(upstream, origin, set),
         }
     }

@@ -49,6 +49,14 @@ fn own_contract_has_the_methods_of_the_named_services_alone() {
 }
 
 #[test]
+fn own_descriptors_are_decoded_once() {
+    let contract =
+        Contract::own(&[(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.ExplainService"])], &[]).unwrap();
+    let descriptor = &contract.methods()[0].descriptor;
+    assert!(descriptor.parent_pool() == accord_contract::policy_type().parent_pool());
+}
+
+#[test]
 fn own_contract_without_a_named_service_is_refused() {
     let refused =
         Contract::own(&[(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.NoService"])], &[]).unwrap_err();
