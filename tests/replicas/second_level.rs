@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use http::Method;
 use serde_json::json;
 use std::{fs, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 const LOOKUPS: &str = "accord_cache_second_level_lookups_total";
 const WRITES: &str = "accord_cache_second_level_writes_total";
@@ -17,6 +17,10 @@ const LOADS: &str = "accord_cache_load_duration_seconds_count";
 
 /// Longer than any answer takes whose replica waits for the second level no longer than it may, and less than half of the deadline.
 const BOUND: Duration = Duration::from_secs(8);
+
+/// A log that is younger than two seconds knows of no gateway that may have been there before, and so lets everything be dropped for
+/// each that comes.
+const YOUTH: Duration = Duration::from_millis(2500);
 
 /// A replica, and the gateway that asks it and no other.
 struct Replica {
@@ -32,6 +36,8 @@ struct Mesh {
     timeout: &'static str,
     token: String,
     started: usize,
+    /// When the log had its first batch, or a little later: that of the first gateway.
+    log_began: Option<Instant>,
 }
 
 impl Mesh {
@@ -44,11 +50,15 @@ impl Mesh {
         let database = Database::create(test).await?;
         let fabric = Fabric::builder()?.overlay("tests/replicas/second_level.toml").start().await?;
         let token = fabric.token(EDITOR).await?;
-        Ok(Self { fabric, database, url, timeout, token, started: 0 })
+        Ok(Self { fabric, database, url, timeout, token, started: 0, log_began: None })
     }
 
     /// A replica that holds nothing, once it serves, its first lease is over and it is connected.
     async fn newcomer(&mut self) -> Result<Replica> {
+        // The age of the log is what is waited for: nothing else tells of it.
+        if let Some(began) = self.log_began {
+            sleep_until(began + YOUTH).await;
+        }
         let (url, timeout) = (self.url.clone(), self.timeout);
         let mut settings = sharing(&self.fabric, &self.database.url, self.started)?;
         self.started += 1;
@@ -61,6 +71,7 @@ impl Mesh {
         gateway.wait_serving().await?;
         let replica = Replica { cache, gateway, token: self.token.clone() };
         replica.wait_looks().await?;
+        self.log_began.get_or_insert_with(Instant::now);
         Ok(replica)
     }
 
