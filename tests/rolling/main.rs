@@ -11,7 +11,7 @@ use accord_fabric::{
 use anyhow::{Context, Result};
 use tokio::sync::Mutex;
 
-/// A mesh has eight processes and twelve clients, whose calls have deadlines: on a small machine two at a time would miss them.
+/// A mesh has a dozen processes, and its clients' calls have deadlines: on a small machine two at a time would miss them.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 fn short(rounds: usize, end: End) -> Result<Rolling> {

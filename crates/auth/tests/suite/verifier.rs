@@ -8,6 +8,7 @@ use accord_mesh::MeshClient;
 use accord_runtime::{config::Secret, deadline::Deadline, request::RequestId};
 use accord_token::{Refusal, verify};
 use sqlx::{AssertSqlSafe, Connection, Executor};
+use tokio::net::TcpSocket;
 
 use super::{BOUND, Database, READ, Server, admin, eventually, mesh_client, proxy::Proxy};
 
@@ -197,11 +198,15 @@ pub(crate) async fn hundred_thousand_revocations_reach_a_verifier(database: Data
 pub(crate) async fn restart_of_auth_is_shorter_than_the_bound(database: Database) {
     let key = generate_secret().unwrap();
     let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
-    let server = Server::start(&database, with_key).await;
+    // Bound all the while, so that no connection gets the port between the two.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.set_reuseaddr(true).unwrap();
+    bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = bound.local_addr().unwrap().to_string();
+    let server = Server::start_at(&address, &database, with_key).await;
     let client = server.mesh_client(Duration::from_secs(5));
     eventually("the mesh client is ready", || client.ready()).await;
     let token = server.token_of("ada").await;
-    let address = server.address.to_string();
     server.stop().await;
     assert!(client.verify(&token).is_ok(), "what is known is fresh enough for a while");
 

@@ -5,7 +5,7 @@ use accord_api::FILE_DESCRIPTOR_SET;
 use accord_contract::Source;
 use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -92,10 +92,10 @@ async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is_for_as_long_as
 
 #[tokio::test]
 async fn reflection_lists_an_upstream_that_comes_later() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let tables = tables_of(format!("http://{address}")).await;
+    // It refuses as long as it does not listen.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let tables = tables_of(format!("http://{}", socket.local_addr().unwrap())).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
     let openapi = OpenApi::new(&tables, &OpenApiConfig::default(), false);
     let inspection = Inspection::open(&tables, &health, true, openapi, &shutdown);
@@ -103,7 +103,7 @@ async fn reflection_lists_an_upstream_that_comes_later() {
 
     let mut changed = tables.subscribe();
     table::follow(&tables, &shutdown);
-    serve_sample(TcpListener::bind(address).await.unwrap());
+    serve_sample(socket.listen(16).unwrap());
     changed.changed().await.unwrap();
 
     assert!(tables.load().grpc("/catalog.v1.ProductService/GetProduct").is_some());

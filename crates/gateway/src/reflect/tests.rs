@@ -1,5 +1,5 @@
 use prost_reflect::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic_reflection::server::Builder;
@@ -57,10 +57,10 @@ async fn server_without_reflection_is_unsupported_and_not_unreachable() {
     let client = serving(Routes::new(health)).await;
     assert!(matches!(read(&client).await, Err(ReflectError::Unsupported)));
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let client = Client::lazy(&url).unwrap();
+    // Bound, and not listening.
+    let refusing = TcpSocket::new_v4().unwrap();
+    refusing.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let client = Client::lazy(&format!("http://{}", refusing.local_addr().unwrap())).unwrap();
     let error = read(&client).await.unwrap_err();
     assert!(matches!(&error, ReflectError::NoConnection { cause, .. } if cause.contains("refused")), "{error}");
 }

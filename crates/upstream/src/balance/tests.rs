@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
@@ -35,10 +35,12 @@ fn anywhere(count: u16) -> Arc<Upstream> {
     upstream(&(0..count).map(|index| format!("http://127.0.0.1:{}", 10_000 + index)).collect::<Vec<_>>())
 }
 
-/// An address that refuses connections: it was free a moment ago.
-async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// A URL that refuses connections while its socket is held: it is bound, and does not listen.
+fn refusing() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 async fn healthy_server() -> String {
@@ -158,7 +160,8 @@ async fn retry_goes_to_another_endpoint_where_there_is_one() {
 
 #[tokio::test]
 async fn refused_connection_is_unprocessed_and_ejects_the_endpoint() {
-    let upstream = upstream(&[nobody().await, healthy_server().await]);
+    let (_bound, refusing) = refusing();
+    let upstream = upstream(&[refusing, healthy_server().await]);
     let endpoints = upstream.endpoints();
     let error = check(&upstream, Picked::at(&endpoints[0])).await.unwrap_err();
     assert_eq!(error, TransportError::Connect(ConnectCause::Refused));
@@ -198,7 +201,8 @@ async fn in_flight_call_is_counted_until_the_last_byte_of_its_answer() {
 
 #[tokio::test]
 async fn upstream_is_up_while_one_endpoint_lives() {
-    let upstream = upstream(&[nobody().await, healthy_server().await]);
+    let (_bound, refusing) = refusing();
+    let upstream = upstream(&[refusing, healthy_server().await]);
     assert!(!upstream.is_up());
     assert_eq!(upstream.check_health().await, HealthStatus::Serving);
     assert!(upstream.is_up());
@@ -209,10 +213,11 @@ async fn upstream_is_up_while_one_endpoint_lives() {
 async fn health_check_tells_not_serving_from_unreachable() {
     let (url, reporter) = reporting_server().await;
     reporter.set_service_status("", ServingStatus::NotServing).await;
-    let waiting = upstream(&[url, nobody().await]);
+    let (_bound, refusing) = refusing();
+    let waiting = upstream(&[url, refusing.clone()]);
     assert_eq!(waiting.check_health().await, HealthStatus::NotServing);
     assert!(!waiting.is_up());
-    assert_eq!(upstream(&[nobody().await]).check_health().await, HealthStatus::Unreachable);
+    assert_eq!(upstream(&[refusing]).check_health().await, HealthStatus::Unreachable);
 }
 
 /// A discovery that says what a test says.
@@ -327,7 +332,8 @@ async fn call_waits_for_the_first_answer_of_discovery() {
 async fn call_of_a_service_without_ready_pods_says_so() {
     let urls = vec!["http+k8s://catalog.shop:9000".to_owned()];
     // Nobody serves the API there.
-    let kubernetes = KubernetesConfig { url: nobody().await, ..KubernetesConfig::default() };
+    let (_bound, url) = refusing();
+    let kubernetes = KubernetesConfig { url, ..KubernetesConfig::default() };
     let config = UpstreamConfig { name: "shop".to_owned(), urls, ..UpstreamConfig::default() };
     let discovery = DiscoveryConfig { kubernetes, ..DiscoveryConfig::default() };
     let upstream = Upstream::found_by(&config, &discovery, None).unwrap();
