@@ -35,6 +35,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::declared_metrics::CREDENTIAL_EXCHANGES;
 use crate::login::Login;
 
 /// What every API key begins with, and no token does.
@@ -151,10 +152,7 @@ impl CallerCredential<'_> {
 impl CallerTokens {
     /// Waits for an answer no longer than `bound`, as for decisions.
     pub(crate) fn new(auth: Client, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
-        let exchanges = telemetry::meter()
-            .u64_counter("accord.credentials.exchanges")
-            .with_description("Questions to auth for a token in the place of a caller's credential, by outcome")
-            .build();
+        let exchanges = CREDENTIAL_EXCHANGES.counter(&telemetry::meter());
         let refusals = moka::sync::Cache::builder().max_capacity(MAX_REFUSED);
         Self {
             auth,

@@ -15,6 +15,7 @@ mod login;
 mod readiness;
 mod snapshot;
 mod watch;
+pub mod declared_metrics;
 mod metrics;
 
 // What each call meets.

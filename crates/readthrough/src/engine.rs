@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 
+use crate::declared_metrics::{BYTES, BYTES_LIMIT, ENTRIES};
 use crate::flight::Flights;
 use crate::key::Tag;
 use crate::lease::Leases;
@@ -219,11 +220,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (bytes, entries) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
         let bytes = move || bytes.upgrade().map(|parts| parts.store.bytes());
         let entries = move || entries.upgrade().map(|parts| parts.store.entries());
-        metrics::gauge(meter, "accord.cache.bytes", "Bytes of all entries", Vec::new(), bytes);
+        metrics::gauge(&BYTES, meter, Vec::new(), bytes);
         let limit = self.0.limits.capacity;
-        metrics::gauge(meter, "accord.cache.bytes.limit", "Bytes that all entries may have", Vec::new(), move || {
-            Some(limit)
-        });
-        metrics::gauge(meter, "accord.cache.entries", "Number of entries", Vec::new(), entries);
+        metrics::gauge(&BYTES_LIMIT, meter, Vec::new(), move || Some(limit));
+        metrics::gauge(&ENTRIES, meter, Vec::new(), entries);
     }
 }

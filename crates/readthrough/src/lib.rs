@@ -53,6 +53,7 @@ mod load;
 mod origin;
 mod answer;
 mod check;
+pub mod declared_metrics;
 mod metrics;
 
 // Keys of namespaces: what callers put there, and what is loaded where they hold nothing.

@@ -3,10 +3,16 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use accord_metric::{Declared, kind};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, BoundCounter, BoundUpDownCounter, Counter, Histogram, Meter};
+use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter, Counter, Histogram, Meter};
 
 use crate::answer::{Answer, Load, Outcome, Stale};
+use crate::declared_metrics::{
+    EARLY_REFRESHES, FLIGHTS, INVALIDATION_WAIT, LEASES_GRANTED, LEASES_REFUSED, LOAD_DURATION, NAMESPACE_BYTES,
+    NAMESPACE_CONFLICTS, NAMESPACE_ENTRIES, NAMESPACE_LOADS, NAMESPACE_PUTS, NAMESPACE_READS, NAMESPACE_WRITES,
+    OLDER_VERSIONS, ORIGINS_SKIPPED, READS, REMOVALS, SECOND_LEVEL_LOOKUPS, STALE_SERVED, WAITERS,
+};
 use crate::quota::Quota;
 use crate::shared_value::SharedMiss;
 
@@ -57,50 +63,26 @@ impl Metrics {
     /// Instruments of this meter.
     pub fn new(meter: &Meter) -> Self {
         Self {
-            reads: counter(meter, "accord.cache.reads", "Reads by outcome"),
+            reads: READS.counter(meter),
             reads_by_outcome: Arc::default(),
-            stale_served: counter(meter, "accord.cache.stale_served", "Stale answers that were served, by reason"),
-            early_refreshes: counter(meter, "accord.cache.early_refreshes", "Loads behind answers that were fresh yet"),
-            older_versions: counter(meter, "accord.cache.older_versions", "Loads older than what is or was stored"),
-            origins_skipped: counter(meter, "accord.cache.origins_skipped", "Reads with too little time for a load"),
-            removals: counter(meter, "accord.cache.removals", "Entries that left the store, by cause"),
-            flights: up_down(meter, "accord.cache.flights", "Loads under way"),
-            waiters: up_down(meter, "accord.cache.waiters", "Readers that wait for a load"),
-            loads: meter
-                .f64_histogram("accord.cache.load.duration")
-                .with_unit("s")
-                .with_description("Time of loads by result")
-                .build(),
+            stale_served: STALE_SERVED.counter(meter),
+            early_refreshes: EARLY_REFRESHES.counter(meter),
+            older_versions: OLDER_VERSIONS.counter(meter),
+            origins_skipped: ORIGINS_SKIPPED.counter(meter),
+            removals: REMOVALS.counter(meter),
+            flights: FLIGHTS.up_down_counter(meter).bind(&[]),
+            waiters: WAITERS.up_down_counter(meter).bind(&[]),
+            loads: LOAD_DURATION.histogram(meter),
             meter: meter.clone(),
-            namespace_reads: counter(meter, "accord.cache.namespace.reads", "Reads of keys by namespace and outcome"),
-            puts: counter(meter, "accord.cache.namespace.puts", "Values put by namespace"),
-            conflicts: counter(
-                meter,
-                "accord.cache.namespace.conflicts",
-                "Writes that expected another version, by namespace",
-            ),
-            namespace_loads: counter(meter, "accord.cache.namespace.loads", "Loads of keys by namespace and result"),
-            namespace_writes: counter(
-                meter,
-                "accord.cache.namespace.writes",
-                "Writes of keys that went to the origin first, by namespace and result",
-            ),
-            leases_granted: counter(meter, "accord.cache.leases.granted", "Leases that were granted with answers"),
-            leases_refused: counter(
-                meter,
-                "accord.cache.leases.refused",
-                "Answers without the lease that was asked for, by reason",
-            ),
-            invalidation_waits: meter
-                .f64_histogram("accord.cache.invalidation.wait.duration")
-                .with_unit("s")
-                .with_description("What invalidations wait for leases, where they have to")
-                .build(),
-            second_level: counter(
-                meter,
-                "accord.cache.second_level.lookups",
-                "Looks into the second level: hits, and misses by reason",
-            ),
+            namespace_reads: NAMESPACE_READS.counter(meter),
+            puts: NAMESPACE_PUTS.counter(meter),
+            conflicts: NAMESPACE_CONFLICTS.counter(meter),
+            namespace_loads: NAMESPACE_LOADS.counter(meter),
+            namespace_writes: NAMESPACE_WRITES.counter(meter),
+            leases_granted: LEASES_GRANTED.counter(meter),
+            leases_refused: LEASES_REFUSED.counter(meter),
+            invalidation_waits: INVALIDATION_WAIT.histogram(meter),
+            second_level: SECOND_LEVEL_LOOKUPS.counter(meter),
         }
     }
 
@@ -109,8 +91,8 @@ impl Metrics {
         let label = || vec![KeyValue::new("namespace", name.to_owned())];
         let bytes = move || bytes.upgrade().map(|quota| quota.bytes());
         let entries = move || entries.upgrade().map(|quota| quota.entries());
-        gauge(&self.meter, "accord.cache.namespace.bytes", "Bytes of entries by namespace", label(), bytes);
-        gauge(&self.meter, "accord.cache.namespace.entries", "Number of entries by namespace", label(), entries);
+        gauge(&NAMESPACE_BYTES, &self.meter, label(), bytes);
+        gauge(&NAMESPACE_ENTRIES, &self.meter, label(), entries);
         NamespaceMetrics { all: self.clone(), label: label(), hits: OnceLock::new(), misses: OnceLock::new() }
     }
 
@@ -215,28 +197,16 @@ impl NamespaceMetrics {
 
 /// A figure that is read when somebody looks.
 pub(crate) fn gauge(
+    metric: &Declared<kind::Gauge>,
     meter: &Meter,
-    name: &'static str,
-    description: &'static str,
     labels: Vec<KeyValue>,
     read: impl Fn() -> Option<u64> + Send + Sync + 'static,
 ) {
-    let observe = move |observer: &dyn AsyncInstrument<u64>| {
+    metric.observe(meter, move |observer| {
         if let Some(value) = read() {
             observer.observe(value, &labels);
         }
-    };
-    // The meter keeps the callback; the handle has nothing more to do.
-    let _ = meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
-}
-
-fn counter(meter: &Meter, name: &'static str, description: &'static str) -> Counter<u64> {
-    meter.u64_counter(name).with_description(description).build()
-}
-
-/// How many there are of something, without labels.
-fn up_down(meter: &Meter, name: &'static str, description: &'static str) -> BoundUpDownCounter<i64> {
-    meter.i64_up_down_counter(name).with_description(description).build().bind(&[])
+    });
 }
 
 /// Counts as one until it is dropped: readers leave and tasks end in many ways.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Counter, Meter};
+use opentelemetry::metrics::{Counter, Meter};
 
+use crate::declared_metrics::near;
 use crate::metrics::gauge;
 
 /// The instruments of a near cache.
@@ -29,24 +30,14 @@ impl NearMetrics {
     ) -> Self {
         let reads = Arc::<Reads>::default();
         let read = Arc::clone(&reads);
-        let observe = move |observer: &dyn AsyncInstrument<u64>| {
+        near::READS.observe(meter, move |observer| {
             for (outcome, count) in [("hit", &read.hits), ("miss", &read.misses)] {
                 observer.observe(count.load(Ordering::Relaxed), &[KeyValue::new("outcome", outcome)]);
             }
-        };
-        // The meter keeps the callback; the handle has nothing more to do.
-        let _ = meter
-            .u64_observable_counter("accord.gateway.near.reads")
-            .with_description("Reads of the near cache by outcome")
-            .with_callback(observe)
-            .build();
-        let (of_bytes, of_entries) = ("Bytes of near entries", "Number of near entries");
-        gauge(meter, "accord.gateway.near.bytes", of_bytes, Vec::new(), move || Some(bytes()));
-        gauge(meter, "accord.gateway.near.entries", of_entries, Vec::new(), move || Some(entries()));
-        let refused = meter
-            .u64_counter("accord.gateway.near.refused")
-            .with_description("Leased answers that were not kept, by reason")
-            .build();
+        });
+        gauge(&near::BYTES, meter, Vec::new(), move || Some(bytes()));
+        gauge(&near::ENTRIES, meter, Vec::new(), move || Some(entries()));
+        let refused = near::REFUSED.counter(meter);
         Self { reads, refused }
     }
 
