@@ -5,11 +5,16 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SdkTracerProvider, SpanData, SpanExporter},
+};
 use tracing::{
     Dispatch, Subscriber,
     subscriber::{self, DefaultGuard},
 };
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
 
 /// While a process has one dispatcher, whether a call site is logged at all is asked of the thread that reaches it first
 /// (tracing-core, `callsite::dispatchers`): another test's thread, without a log, would say no for this one too. With a second,
@@ -58,6 +63,31 @@ impl MakeWriter<'_> for Log {
 
     fn make_writer(&self) -> Self {
         self.clone()
+    }
+}
+
+/// Spans that tests read, once they have ended. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Spans(Arc<Mutex<Vec<SpanData>>>);
+
+impl Spans {
+    /// Exports this thread's spans here until the guard is dropped.
+    pub fn start(&self) -> DefaultGuard {
+        let provider = SdkTracerProvider::builder().with_simple_exporter(self.clone()).build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        set_default(tracing_subscriber::registry().with(layer))
+    }
+
+    /// All that have ended.
+    pub fn ended(&self) -> Vec<SpanData> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl SpanExporter for Spans {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(batch);
+        Ok(())
     }
 }
 

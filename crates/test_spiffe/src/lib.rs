@@ -9,10 +9,7 @@ use std::time::SystemTime;
 
 use accord_api::spiffe::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
 use accord_api::spiffe::{X509svid, X509svidRequest, X509svidResponse};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
-};
+use accord_test_certificates::Authority;
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -26,7 +23,7 @@ use tonic::{Code, Request, Response, Status};
 #[derive(Debug)]
 pub struct TrustDomain {
     name: String,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    authority: Authority,
 }
 
 /// A certificate with a SPIFFE id, and its key.
@@ -42,16 +39,8 @@ pub struct Svid {
 
 impl TrustDomain {
     /// A trust domain with an authority of its own.
-    ///
-    /// # Panics
-    /// Where no key can be made.
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no name is no name that can't be");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate().expect("a key");
-        Self { name: name.to_owned(), issuer: CertifiedIssuer::self_signed(params, key).expect("an authority") }
+        Self { name: name.to_owned(), authority: Authority::named(name) }
     }
 
     /// An X.509-SVID of the workload with this path, until this moment, with these DNS names beside.
@@ -60,24 +49,14 @@ impl TrustDomain {
     }
 
     /// One that says what it has no right to say.
-    ///
-    /// # Panics
-    /// Where that is no URI.
     pub fn issue_as(&self, id: &str, ends: SystemTime, names: &[&str]) -> Svid {
-        let names = names.iter().copied().map(str::to_owned).collect::<Vec<_>>();
-        let mut params = CertificateParams::new(names).expect("names of hosts");
-        params.subject_alt_names.push(SanType::URI(id.try_into().expect("a URI")));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_after = ends.into();
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Svid { id: id.to_owned(), certificate: certificate.der().to_vec(), key: key.serialize_der() }
+        let issued = self.authority.issue_until(&[names, &[id]].concat(), ends);
+        Svid { id: id.to_owned(), certificate: issued.der.to_vec(), key: issued.key_der().secret_der().to_vec() }
     }
 
     /// Its authority's certificate in DER.
     pub fn bundle(&self) -> Vec<u8> {
-        self.issuer.der().to_vec()
+        self.authority.der().to_vec()
     }
 
     /// What an agent hands out to the workload that this is the X.509-SVID of, where peers are of this trust domain and of those.
