@@ -8,7 +8,7 @@ use std::{cell::RefCell, io, sync::OnceLock};
 use opentelemetry::{metrics::Meter, trace::TraceId};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use crate::{call_record::EndedCall, config::bound};
+use crate::{call_record::EndedCall, config::bound, declared_metrics::ACCESS_LOG_DROPPED};
 
 mod line;
 mod writer;
@@ -147,14 +147,7 @@ pub(crate) fn begin(service: &'static str, config: &AccessLogConfig, meter: &Met
 }
 
 fn count_dropped(meter: &Meter, queue: LineQueue) {
-    let _ = meter
-        .u64_observable_counter("accord.access_log.dropped")
-        .with_description(
-            "Lines of the access log that were dropped because nobody reads standard output, or not fast enough",
-        )
-        .with_unit("{line}")
-        .with_callback(move |observer| observer.observe(queue.dropped(), &[]))
-        .build();
+    ACCESS_LOG_DROPPED.observe(meter, move |observer| observer.observe(queue.dropped(), &[]));
 }
 
 impl AccessLog {

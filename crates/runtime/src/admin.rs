@@ -10,6 +10,7 @@ use tonic::service::Routes;
 use tower::Layer;
 
 use crate::{
+    declared_metrics::DEPENDENCY_UP,
     grpc_server::{GrpcServer, GrpcServerError, GrpcService},
     health::Health,
     process_metrics,
@@ -42,16 +43,11 @@ pub fn service<G: Layer<Routes>>(
 
 /// Shows each dependency as 1 while it is up and 0 while it is not.
 fn count_dependencies(health: Health) {
-    // The meter provider keeps the callback; the handle that comes back is for nobody.
-    telemetry::meter()
-        .u64_observable_gauge("accord.dependency.up")
-        .with_description("Whether a dependency is up")
-        .with_callback(move |gauge| {
-            for (name, up) in health.dependencies() {
-                gauge.observe(u64::from(up), &[KeyValue::new("dependency", name)]);
-            }
-        })
-        .build();
+    DEPENDENCY_UP.observe(&telemetry::meter(), move |gauge| {
+        for (name, up) in health.dependencies() {
+            gauge.observe(u64::from(up), &[KeyValue::new("dependency", name)]);
+        }
+    });
 }
 
 async fn metrics(State(telemetry): State<Telemetry>, headers: HeaderMap) -> impl IntoResponse {

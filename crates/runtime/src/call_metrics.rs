@@ -11,19 +11,21 @@ use opentelemetry::{
 };
 use tonic::Code;
 
-use crate::{fault::code_name, telemetry::exemplars::Exemplars};
+use crate::{
+    declared_metrics::{ACTIVE_REQUESTS, CALL_DURATION},
+    fault::code_name,
+    telemetry::exemplars::Exemplars,
+};
 
 /// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
 pub const OTHER: &str = "_OTHER";
 
-/// The duration of calls, as Prometheus has it.
-const DURATION_SHOWN: &str = "rpc_server_call_duration_seconds";
-
 /// The status codes of gRPC.
 const CODES: usize = 17;
 
-/// Pairs of a listener and a protocol for which a method's series are bound. More than there are; those of more would be looked up.
-const ORIGINS: usize = 8;
+/// Pairs of a listener and a protocol for which a method's series are bound: two and five, and calls without a protocol. Those of more
+/// would be looked up.
+const ORIGINS: usize = 12;
 
 /// By which listener of a process a call came, where it has several, and in which protocol.
 type Origin = (Option<&'static str>, Option<&'static str>);
@@ -80,16 +82,7 @@ pub(crate) struct CallMetrics {
 impl CallMetrics {
     /// The instruments of a listener, which has a name where a process has several for the same methods.
     pub(crate) fn new(meter: &Meter, listener: Option<&'static str>) -> Self {
-        let duration = meter
-            .f64_histogram("rpc.server.call.duration")
-            .with_description("Time from a call's first header to its last byte")
-            .with_unit("s")
-            .build();
-        let active = meter
-            .i64_up_down_counter("rpc.server.active_requests")
-            .with_description("Calls in flight")
-            .with_unit("{request}")
-            .build();
+        let (duration, active) = (CALL_DURATION.histogram(meter), ACTIVE_REQUESTS.up_down_counter(meter));
         let active = active.bind(label(listener).as_slice());
         Self { duration, active, listener, other: MethodSeries::new(OTHER) }
     }
@@ -130,7 +123,9 @@ impl CallMetrics {
         let Series { histogram, exemplars } = bound.get_or_init(begin);
         histogram.record(seconds);
         if let Some(context) = sampled {
-            exemplars.get_or_init(|| Exemplars::of(DURATION_SHOWN, &labels())).record(context, seconds);
+            exemplars
+                .get_or_init(|| Exemplars::of(&CALL_DURATION.metric().shown(), &labels()))
+                .record(context, seconds);
         }
     }
 
@@ -142,14 +137,15 @@ impl CallMetrics {
         code: Code,
     ) -> Vec<KeyValue> {
         let always = [
-            KeyValue::new("rpc.system.name", "grpc"),
             KeyValue::new("rpc.method", Arc::clone(&method.name)),
             KeyValue::new("rpc.response.status_code", code_name(code)),
+            KeyValue::new("rpc.system.name", "grpc"),
         ];
         // One protocol alone is spoken where there are no several listeners.
         let protocol = protocol.filter(|_| self.listener.is_some()).map(|name| KeyValue::new("accord.protocol", name));
         let version = version.map(|name| KeyValue::new("accord.version", Arc::clone(name)));
-        always.into_iter().chain(label(self.listener)).chain(protocol).chain(version).collect()
+        // By name, as OpenTelemetry keeps them: of a series whose labels come in another order it keeps both.
+        label(self.listener).into_iter().chain(protocol).chain(version).chain(always).collect()
     }
 }
 
@@ -175,7 +171,7 @@ mod tests {
     #[test]
     fn series_of_more_listeners_than_there_is_room_for_are_not_bound() {
         let method = MethodSeries::new("a.B/C");
-        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
         let bound = names.map(|name| method.durations((Some(name), None)).is_some());
         assert_eq!(bound.iter().filter(|bound| **bound).count(), ORIGINS);
     }

@@ -1,4 +1,4 @@
-//! The command line that every binary has: `serve`, `check`, `config print`, `completions`, and `--config`.
+//! The command line that every binary has: `serve`, `check`, `config print`, `metrics`, `completions`, and `--config`.
 //!
 //! `check` and `serve` begin with the same steps, so that neither accepts what the other refuses; only ports, and what is at
 //! the other end of the network, are left to `serve`.
@@ -6,6 +6,7 @@
 mod examples;
 mod extremes;
 mod follow;
+mod metrics;
 mod output;
 mod report;
 
@@ -32,7 +33,8 @@ use crate::{
     workers::Workers,
 };
 
-pub use examples::shell_habits;
+pub use accord_metric::Metric;
+pub use examples::{example_habits, shell_habits};
 pub use extremes::{accepted_extremes, keeps_default_addresses};
 pub use follow::Change;
 pub use output::{List, OutputFlag};
@@ -49,8 +51,13 @@ pub trait Binary: Sized + 'static {
     const ABOUT: &'static str;
     /// What `--help` ends with.
     const EXAMPLES: &'static str;
+    /// What `--help` of commands below the first level ends with: each by its path, such as `key rotate`, with lines that can be
+    /// typed.
+    const COMMAND_EXAMPLES: &'static [(&'static str, &'static str)] = &[];
     /// Sections, or single keys, that it takes over while it serves, beside those of every binary.
     const RELOADED: &'static [&'static str] = &[];
+    /// The metrics that it may show beside those of every binary, by the crates that declare them.
+    const METRICS: &'static [&'static [Metric]] = &[];
     /// Its configuration.
     type Config: Configuration + Send + Sync;
     /// Its flags beside those of every binary; each is `global`.
@@ -175,6 +182,8 @@ enum Commands<C: Subcommand> {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// List the metrics that `/metrics` may show: names, kinds, what they tell, and labels with their values where they are known.
+    Metrics(OutputFlag),
     /// Print completions for a shell.
     Completions {
         /// Which.
@@ -274,7 +283,7 @@ pub fn command_line<B: Binary>() -> Command {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         argument.help(format!("{help}. Default: {}", default.unwrap_or("none")))
     };
-    examples::of_common(B::NAME, Cli::<B::Flags, B::Command>::command())
+    examples::of_common(B::NAME, examples::of_own::<B>(Cli::<B::Flags, B::Command>::command()))
         .name(B::NAME)
         .bin_name(B::NAME)
         .version(env!("CARGO_PKG_VERSION"))
@@ -338,6 +347,10 @@ async fn execute<B: Binary>(command: Commands<B::Command>, settings: Settings<B>
         Commands::Check(flag) => settings.check().await.print_as(flag),
         Commands::Config(ConfigCommand::Print(flag)) => {
             flag.print(&config::Printed(settings.load()?))?;
+            Ok(ExitStatus::Success.into())
+        }
+        Commands::Metrics(flag) => {
+            metrics::list::<B>(flag)?;
             Ok(ExitStatus::Success.into())
         }
         Commands::Completions { shell } => {

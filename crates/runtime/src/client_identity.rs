@@ -125,30 +125,19 @@ impl fmt::Display for NoIdentity {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, KeyPair, SanType};
+    use accord_test_certificates::Identity;
 
     use super::*;
 
     const PAY: &str = "spiffe://prod.example/ns/shop/sa/pay";
 
-    fn of(names: &[SanType], name: IdentityName) -> Result<ClientIdentity, NoIdentity> {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = names.to_vec();
-        let issued = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        ClientIdentity::of(issued.der(), name)
-    }
-
-    fn uri(text: &str) -> SanType {
-        SanType::URI(text.try_into().unwrap())
-    }
-
-    fn dns(text: &str) -> SanType {
-        SanType::DnsName(text.try_into().unwrap())
+    fn of(names: &[&str], name: IdentityName) -> Result<ClientIdentity, NoIdentity> {
+        ClientIdentity::of(&Identity::self_signed(names).der, name)
     }
 
     #[test]
     fn certificate_with_one_uri_is_its_spiffe_id_whatever_else_it_names() {
-        let found = of(&[dns("pay.example"), uri(PAY), dns("pay")], IdentityName::SpiffeId);
+        let found = of(&["pay.example", PAY, "pay"], IdentityName::SpiffeId);
         assert_eq!(found.unwrap().as_str(), PAY);
     }
 
@@ -156,18 +145,18 @@ mod tests {
     fn certificate_with_several_uris_is_nobody() {
         let name = IdentityName::SpiffeId;
         for other in [PAY, "spiffe://prod.example/other", "https://pay.example"] {
-            assert_eq!(of(&[uri(PAY), uri(other)], name), Err(NoIdentity::Several(name)), "{other}");
+            assert_eq!(of(&[PAY, other], name), Err(NoIdentity::Several(name)), "{other}");
         }
-        assert_eq!(of(&[dns("pay.example")], name), Err(NoIdentity::Missing(name)));
+        assert_eq!(of(&["pay.example"], name), Err(NoIdentity::Missing(name)));
     }
 
     #[test]
     fn dns_name_is_taken_where_it_is_the_only_one() {
         let name = IdentityName::DnsName;
-        assert_eq!(of(&[uri(PAY), dns("Pay.Example")], name).unwrap().as_str(), "dns:pay.example");
-        assert_eq!(of(&[dns("a.example"), dns("b.example")], name), Err(NoIdentity::Several(name)));
-        assert_eq!(of(&[dns("*.example.com")], name), Err(NoIdentity::Malformed(name)));
-        assert_eq!(of(&[uri(PAY)], name), Err(NoIdentity::Missing(name)));
+        assert_eq!(of(&[PAY, "Pay.Example"], name).unwrap().as_str(), "dns:pay.example");
+        assert_eq!(of(&["a.example", "b.example"], name), Err(NoIdentity::Several(name)));
+        assert_eq!(of(&["*.example.com"], name), Err(NoIdentity::Malformed(name)));
+        assert_eq!(of(&[PAY], name), Err(NoIdentity::Missing(name)));
     }
 
     #[test]

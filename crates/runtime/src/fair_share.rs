@@ -27,7 +27,11 @@ use std::{
 use opentelemetry::KeyValue;
 use tokio::sync::Notify;
 
-use crate::{prehashed::BuildPrehashed, telemetry};
+use crate::{
+    declared_metrics::{BUDGET_LIMIT, BUDGET_SHED},
+    prehashed::BuildPrehashed,
+    telemetry,
+};
 
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -149,24 +153,18 @@ impl FairShare {
     #[must_use]
     pub fn observed(self, name: &'static str) -> Self {
         let (meter, limited) = (telemetry::meter(), Arc::downgrade(&self.0.budget));
-        let limit = meter.u64_observable_gauge("accord.budget.limit").with_description("What may be held of a budget");
-        let show = move |gauge: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+        BUDGET_LIMIT.observe(&meter, move |gauge| {
             let Some(budget) = limited.upgrade() else { return };
             gauge.observe(budget.total.load(Ordering::Relaxed), &[KeyValue::new("budget", name)]);
-        };
-        let _ = limit.with_callback(show).build();
-        let shed = meter.u64_observable_counter("accord.budget.shed").with_description(
-            "Requests for more of a budget that were refused, by whether it was full or a share was used up",
-        );
+        });
         let budget = Arc::downgrade(&self.0.budget);
-        let callback = move |counter: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+        BUDGET_SHED.observe(&meter, move |counter| {
             let Some(budget) = budget.upgrade() else { return };
             for (reason, count) in Shed::ALL.into_iter().zip(&budget.shed) {
                 let labels = [KeyValue::new("budget", name), KeyValue::new("reason", reason.name())];
                 counter.observe(count.load(Ordering::Relaxed), &labels);
             }
-        };
-        let _ = shed.with_callback(callback).build();
+        });
         self
     }
 

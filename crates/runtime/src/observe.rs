@@ -209,7 +209,6 @@ impl Observation {
         }
     }
 
-    /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.
     fn end_span(&self, record: &CallRecord, method: &str, code: Code) {
         if self.call.span().is_none() {
             return;
@@ -222,7 +221,6 @@ impl Observation {
         span.update_name(method.to_owned());
         span.set_attribute(KeyValue::new("rpc.system.name", "grpc"));
         span.set_attribute(KeyValue::new("rpc.method", method.to_owned()));
-        span.set_attribute(KeyValue::new("rpc.response.status_code", code_name(code)));
         if let Some(id) = record.request_id() {
             span.set_attribute(KeyValue::new("request_id", id.to_string()));
         }
@@ -233,9 +231,7 @@ impl Observation {
         if let Some(timeout) = record.timeout() {
             span.set_attribute(KeyValue::new("accord.call.timeout", timeout.as_secs_f64()));
         }
-        if is_servers_fault(code) {
-            span.set_status(opentelemetry::trace::Status::error(code_name(code)));
-        }
+        trace::end(self.call.span(), code, is_servers_fault);
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
 use opentelemetry::{KeyValue, metrics::Meter};
 use rustix::process::{Resource, getrlimit};
 
+use crate::declared_metrics::{BUILD_INFO, CPU_TIME, MEMORY_USAGE, OPEN_FILES, OPEN_FILES_LIMIT, START_TIME};
+
 /// Ticks in a second, as `/proc` counts them on every architecture (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
@@ -19,45 +21,20 @@ const RESIDENT_PAGES: usize = 21;
 
 /// Shows the build, and the process's processor time, memory, file descriptors and start.
 pub(crate) fn observe(meter: &Meter) {
-    // The meter provider keeps the callbacks; the handles that come back are for nobody.
-    meter
-        .u64_observable_gauge("accord.build.info")
-        .with_description("Which build runs; always 1")
-        .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]))
-        .build();
-    meter
-        .f64_observable_counter("process.cpu.time")
-        .with_unit("s")
-        .with_description("Processor time that the process has taken")
-        .with_callback(|counter| observed(cpu_seconds(), |seconds| counter.observe(seconds, &[])))
-        .build();
-    meter
-        .u64_observable_gauge("process.memory.usage")
-        .with_unit("By")
-        .with_description("Memory of the process that is resident")
-        .with_callback(|gauge| observed(resident_bytes(), |bytes| gauge.observe(bytes, &[])))
-        .build();
+    let version = [KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
+    BUILD_INFO.observe(meter, move |gauge| gauge.observe(1, &version));
+    CPU_TIME.observe_f64(meter, |counter| observed(cpu_seconds(), |seconds| counter.observe(seconds, &[])));
+    MEMORY_USAGE.observe(meter, |gauge| observed(resident_bytes(), |bytes| gauge.observe(bytes, &[])));
     observe_descriptors(meter);
     let started = started().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-    meter
-        .f64_observable_gauge("process.start_time")
-        .with_unit("s")
-        .with_description("When the process started, in seconds since 1970")
-        .with_callback(move |gauge| observed(started, |since| gauge.observe(since.as_secs_f64(), &[])))
-        .build();
+    START_TIME.observe_f64(meter, move |gauge| observed(started, |since| gauge.observe(since.as_secs_f64(), &[])));
 }
 
 fn observe_descriptors(meter: &Meter) {
-    meter
-        .u64_observable_gauge("process.open_file_descriptor.count")
-        .with_description("Open file descriptors, sockets included")
-        .with_callback(|gauge| observed(open_descriptors(), |count| gauge.observe(count, &[])))
-        .build();
-    meter
-        .u64_observable_gauge("process.open_file_descriptor.limit")
-        .with_description("File descriptors that may be open")
-        .with_callback(|gauge| observed(getrlimit(Resource::Nofile).current, |limit| gauge.observe(limit, &[])))
-        .build();
+    OPEN_FILES.observe(meter, |gauge| observed(open_descriptors(), |count| gauge.observe(count, &[])));
+    OPEN_FILES_LIMIT.observe(meter, |gauge| {
+        observed(getrlimit(Resource::Nofile).current, |limit| gauge.observe(limit, &[]));
+    });
 }
 
 fn observed<T>(value: Option<T>, observe: impl FnOnce(T)) {

@@ -1,12 +1,19 @@
 //! How far a command is that takes its time: a line on standard error, where that is a terminal.
 //!
 //! It comes after two seconds, so that what is quick shows nothing, and goes when the command ends. `NO_COLOR` and a terminal
-//! that is `dumb` have none: it takes control sequences. What a command prints goes to standard output, past it.
+//! that is `dumb` have none: it takes control sequences. What a command prints goes to standard output, past it. A thread draws
+//! it, so that it goes on while one step takes long.
 
 use std::{
     ffi::{OsStr, OsString},
     fmt,
     io::{self, IsTerminal, Read, Write, stderr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -19,74 +26,114 @@ const BETWEEN: Duration = Duration::from_millis(200);
 /// To the first column, and away with what stands there.
 const CLEARED: &str = "\r\x1b[2K";
 
+/// How many characters a bar has.
+const BAR: u64 = 20;
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things of this name, in the plural.
+    /// Things of this name, in the plural. Of what is read or written, each line is one.
     Items(&'static str),
     /// Bytes, shown as megabytes.
     Bytes,
+    /// Nothing: how long it takes is all that can be said.
+    Time,
 }
 
 /// How far something is.
 #[derive(Debug)]
 pub struct Progress {
+    state: Arc<State>,
+    painter: Option<Painter>,
+}
+
+/// What is shown.
+#[derive(Debug)]
+struct State {
     /// What is being done, such as `backup`.
     what: &'static str,
     unit: Unit,
-    total: Option<u64>,
-    done: u64,
+    /// 0 where it is not known.
+    total: AtomicU64,
+    done: AtomicU64,
     begun: Instant,
-    shown: Option<Instant>,
-    is_live: bool,
+}
+
+/// The thread that draws, until the sender is dropped.
+#[derive(Debug)]
+struct Painter {
+    until: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Progress {
     /// Begins to count.
     pub fn begin(what: &'static str, unit: Unit) -> Self {
         let variable = |name: &str| std::env::var_os(name);
+        let state = State { what, unit, total: 0.into(), done: 0.into(), begun: Instant::now() };
+        let state = Arc::new(state);
         let is_live = is_live(stderr().is_terminal(), variable);
-        Self { what, unit, total: None, done: 0, begun: Instant::now(), shown: None, is_live }
+        let painter = is_live.then(|| Painter::start(Arc::clone(&state))).flatten();
+        Self { state, painter }
     }
 
     /// How many there will be.
     #[must_use]
     pub fn of(self, total: u64) -> Self {
-        Self { total: Some(total), ..self }
+        self.state.total.store(total, Ordering::Relaxed);
+        self
     }
 
     /// So many more are done.
-    pub fn advance(&mut self, count: u64) {
-        self.done = self.done.saturating_add(count);
-        if self.is_live && self.is_due(Instant::now()) {
-            draw(&self);
-        }
+    pub fn advance(&self, count: u64) {
+        self.state.done.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A reader whose bytes are counted.
-    pub fn reading<R>(&mut self, inner: R) -> Counted<'_, R> {
+    /// A reader of which it is counted what was read.
+    pub fn reading<R>(&self, inner: R) -> Counted<'_, R> {
         Counted { inner, progress: self }
     }
 
-    /// A writer whose bytes are counted.
-    pub fn writing<W>(&mut self, inner: W) -> Counted<'_, W> {
+    /// A writer of which it is counted what was written.
+    pub fn writing<W>(&self, inner: W) -> Counted<'_, W> {
         Counted { inner, progress: self }
     }
+}
 
-    fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = match self.shown {
-            None => now.duration_since(self.begun) >= QUIET,
-            Some(shown) => now.duration_since(shown) >= BETWEEN,
-        };
-        if is_due {
-            self.shown = Some(now);
+impl Drop for Progress {
+    /// The line is gone before anything else is printed.
+    fn drop(&mut self) {
+        if let Some(Painter { until, thread }) = self.painter.take() {
+            drop(until);
+            let _ = thread.join();
         }
-        is_due
+    }
+}
+
+impl Painter {
+    /// None where there is no thread to be had: the command goes on without.
+    fn start(state: Arc<State>) -> Option<Self> {
+        let (until, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name("progress".to_owned());
+        let thread = thread.spawn(move || paint(&ended, [QUIET, BETWEEN], || state.to_string(), draw));
+        Some(Self { until, thread: thread.ok()? })
+    }
+}
+
+/// Draws a text after the first time and after each further one, until the other side is gone; then what was drawn is taken away.
+fn paint(ended: &Receiver<()>, [first, further]: [Duration; 2], text: impl Fn() -> String, mut draw: impl FnMut(&str)) {
+    let mut pause = first;
+    while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        draw(&text());
+        pause = further;
+    }
+    if pause == further {
+        draw("");
     }
 }
 
 /// Puts a text in the place of the line. What can't be written is lost: nobody is left to look.
-fn draw(text: impl fmt::Display) {
+fn draw(text: &str) {
     let mut terminal = stderr().lock();
     let _ = write!(terminal, "{CLEARED}{text}").and_then(|()| terminal.flush());
 }
@@ -97,56 +144,59 @@ fn is_live(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bo
     is_terminal && !no_color && variable("TERM").as_deref() != Some(OsStr::new("dumb"))
 }
 
-impl fmt::Display for Progress {
+impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, unit, total, done, begun, .. } = self;
+        let Self { what, unit, total, done, begun } = self;
+        let (total, done) = (total.load(Ordering::Relaxed), done.load(Ordering::Relaxed));
         write!(f, "{what}: ")?;
+        if total > 0 {
+            // What is counted beforehand may have become more.
+            let full = usize::try_from(u128::from(BAR) * u128::from(done.min(total)) / u128::from(total)).unwrap_or(0);
+            let width = usize::try_from(BAR).unwrap_or(0);
+            write!(f, "[{:<width$}] ", "=".repeat(full))?;
+        }
+        let shown = |count: u64| if *unit == Unit::Bytes { count / 1_000_000 } else { count };
+        let of = if total > 0 { format!(" of {}", shown(total)) } else { String::new() };
         match unit {
-            Unit::Items(name) => match total {
-                Some(total) => write!(f, "{done} of {total} {name}")?,
-                None => write!(f, "{done} {name}")?,
-            },
-            Unit::Bytes => match total {
-                Some(total) => write!(f, "{} of {} MB", done / 1_000_000, total / 1_000_000)?,
-                None => write!(f, "{} MB", done / 1_000_000)?,
-            },
+            Unit::Items(name) => write!(f, "{done}{of} {name}, ")?,
+            Unit::Bytes => write!(f, "{}{of} MB, ", shown(done))?,
+            Unit::Time => {}
         }
-        write!(f, ", {} s", begun.elapsed().as_secs())
+        write!(f, "{} s", begun.elapsed().as_secs())
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown.is_some() {
-            draw("");
-        }
-    }
-}
-
-/// A reader or a writer whose bytes are counted.
+/// A reader or a writer of which it is counted what went through.
 #[derive(Debug)]
 pub struct Counted<'a, I> {
     inner: I,
-    progress: &'a mut Progress,
+    progress: &'a Progress,
 }
 
 impl<I> Counted<'_, I> {
-    fn count(&mut self, moved: io::Result<usize>) -> io::Result<usize> {
-        moved.inspect(|count| self.progress.advance(u64::try_from(*count).unwrap_or(u64::MAX)))
+    fn count(&self, bytes: &[u8]) {
+        let count = match self.progress.state.unit {
+            Unit::Bytes => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            Unit::Items(_) => bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum(),
+            Unit::Time => 0,
+        };
+        self.progress.advance(count);
     }
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer);
-        self.count(read)
+        let read = self.inner.read(buffer)?;
+        self.count(buffer.get(..read).unwrap_or_default());
+        Ok(read)
     }
 }
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(buffer);
-        self.count(written)
+        let written = self.inner.write(buffer)?;
+        self.count(buffer.get(..written).unwrap_or_default());
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -169,24 +219,54 @@ mod tests {
         assert!(!is_live(false, |_| None));
     }
 
+    /// What is drawn with these pauses until the command ends, which it does after so many times.
+    fn drawn(pauses: [Duration; 2], times: usize) -> Vec<String> {
+        let (until, ended) = mpsc::channel();
+        let (mut until, mut lines) = (Some(until), Vec::new());
+        if times == 0 {
+            until = None;
+        }
+        paint(
+            &ended,
+            pauses,
+            || "line".to_owned(),
+            |line| {
+                lines.push(line.to_owned());
+                if lines.len() >= times {
+                    until = None;
+                }
+            },
+        );
+        lines
+    }
+
     #[test]
-    fn progress_is_shown_after_two_seconds_and_not_at_every_step() {
-        let mut progress = Progress::begin("backup", Unit::Bytes);
-        let after = |time| progress.begun + time;
-        let times = [Duration::from_millis(1900), QUIET, QUIET + BETWEEN / 2, QUIET + BETWEEN].map(after);
-        let due = times.map(|time| progress.is_due(time));
-        progress.shown = None;
-        assert_eq!(due, [false, true, false, true]);
+    fn line_is_drawn_again_until_the_end_and_taken_away_then() {
+        let step = Duration::from_millis(1);
+        assert_eq!(drawn([step, 2 * step], 3), ["line", "line", "line", ""]);
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_what_ends_soon() {
+        assert!(drawn([QUIET, BETWEEN], 0).is_empty());
     }
 
     #[test]
     fn line_says_how_much_of_how_much_is_done() {
-        let mut progress = Progress::begin("restore", Unit::Bytes).of(12_000_000);
+        let progress = Progress::begin("restore", Unit::Bytes).of(12_000_000);
         let mut bytes = Vec::new();
         progress.reading(io::repeat(0).take(3_500_000)).read_to_end(&mut bytes).unwrap();
-        assert_eq!(progress.to_string(), "restore: 3 of 12 MB, 0 s");
-        let mut rows = Progress::begin("audit verify", Unit::Items("rows"));
+        assert_eq!(progress.state.to_string(), "restore: [=====               ] 3 of 12 MB, 0 s");
+        let rows = Progress::begin("audit verify", Unit::Items("rows"));
         rows.advance(7);
-        assert_eq!(rows.to_string(), "audit verify: 7 rows, 0 s");
+        assert_eq!(rows.state.to_string(), "audit verify: 7 rows, 0 s");
+        assert_eq!(Progress::begin("contract", Unit::Time).state.to_string(), "contract: 0 s");
+    }
+
+    #[test]
+    fn lines_that_are_written_are_counted_and_more_than_all_is_a_full_bar() {
+        let progress = Progress::begin("backup", Unit::Items("rows")).of(2);
+        progress.writing(Vec::new()).write_all(b"one\ntwo\nthree\n").unwrap();
+        assert_eq!(progress.state.to_string(), "backup: [====================] 3 of 2 rows, 0 s");
     }
 }

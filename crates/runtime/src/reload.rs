@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use opentelemetry::{KeyValue, metrics::Counter};
 use tokio::{runtime::Handle, sync::watch, time::sleep};
 
+use crate::declared_metrics::FILE_RELOADS;
 use crate::telemetry;
 
 /// How often files are looked at where no key says otherwise.
@@ -219,9 +220,7 @@ pub struct Reloads(Counter<u64>);
 impl Reloads {
     /// The counter that all of them share.
     pub fn counter() -> Self {
-        let meter = telemetry::meter();
-        let counter = meter.u64_counter("accord.files.reloads");
-        Self(counter.with_description("Attempts to take over changed files while serving, by outcome").build())
+        Self(FILE_RELOADS.counter(&telemetry::meter()))
     }
 
     /// Counts one.

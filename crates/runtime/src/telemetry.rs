@@ -51,7 +51,6 @@ pub use environment::VariableError;
 use environment::{Signal, variable};
 use lines::lines;
 pub use series::{Bucket, Series};
-pub use views::expect_methods;
 
 /// The longest that a process waits at its end for a collector to take the last figures.
 const LAST_EXPORT: Duration = Duration::from_secs(2);

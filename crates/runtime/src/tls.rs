@@ -8,6 +8,7 @@ mod files;
 mod shown;
 mod server;
 mod client;
+mod failure;
 
 use std::{
     error::Error,
@@ -15,11 +16,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls::ServerConnection;
+use rustls::{CertificateError, ServerConnection};
 
 pub use crate::workload_api::{Problem, WorkloadApiError};
 pub use client::ClientTlsConfig;
 pub use error::TlsError;
+pub use failure::HandshakeFailure;
 pub use provider::install_provider;
 pub use server::{ClientCertificate, TlsConfig};
 
@@ -31,10 +33,15 @@ pub(crate) fn certificate_life(session: &ServerConnection) -> Option<Duration> {
     Some(ends.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// Why a handshake failed, where that is the client's certificate.
+/// Why a handshake failed, where that is the client's certificate. Of one that is good, and of which no name is listed, whoever holds the
+/// list has told.
 pub(crate) fn refused_certificate<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let error = error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()?;
-    matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented).then_some(error)
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => None,
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => Some(error),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -127,11 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn list_of_clients_that_nobody_is_held_against_or_that_cannot_be_read_is_refused_at_its_key() {
+        let file = || Some("nowhere/names".into());
+        let tls = TlsConfig {
+            cert_file: Some("a.pem".into()),
+            key_file: Some("a.pem".into()),
+            client_names_file: file(),
+            ..TlsConfig::default()
+        };
+        let refused = tls.check().unwrap_err();
+        assert!(refused.key == "client_names_file" && refused.remedy.contains("client_ca_file"), "{refused}");
+        let refused = TlsConfig { client_ca_file: file(), ..tls }.check().unwrap_err();
+        assert!(refused.key == "client_names_file" && refused.problem.contains("nowhere/names"), "{refused}");
+    }
+
+    #[test]
     fn server_file_that_cannot_be_read_is_refused_at_its_own_key() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
-        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        std::fs::write(file("cert.pem"), issued.cert.pem()).unwrap();
+        let own = accord_test_certificates::Identity::self_signed(&["localhost"]);
+        std::fs::write(file("cert.pem"), own.certificate).unwrap();
         for (cert, key, refused) in [
             ("missing", "missing", "cert_file"),
             ("cert.pem", "missing", "key_file"),

@@ -8,16 +8,19 @@ use std::{cell::Cell, sync::OnceLock};
 
 use http::HeaderMap;
 use opentelemetry::{
-    Context,
-    trace::{SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState},
+    Context, KeyValue,
+    trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample};
+use tonic::Code;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     call_record::CallTrace,
     current_call::{self, CurrentCall},
+    deadline::Deadline,
+    fault::code_name,
     trace_context,
 };
 
@@ -98,8 +101,62 @@ impl IdGenerator for Ids {
     }
 }
 
-/// Opens a span for a call to another hop, unless the call that it is made for is not sampled. Where it is made for none, it is the
-/// first of a trace of its own, where such are exported.
+/// The span of a call to another hop. However that ends, its span says it, as OpenTelemetry's conventions for gRPC do: a call that nobody
+/// waits for any more as CANCELLED, or as `DEADLINE_EXCEEDED` where its time is over.
+#[derive(Debug)]
+pub struct ClientSpan(Box<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    span: Span,
+    deadline: Deadline,
+    ended: Option<Code>,
+}
+
+impl ClientSpan {
+    /// Opens the span of a call with this deadline; none where it is not sampled, which costs nothing.
+    pub fn open(deadline: Deadline, open: impl FnOnce() -> Span) -> Option<Self> {
+        let span = client_span(open);
+        (!span.is_none()).then(|| Self(Box::new(Opened { span, deadline, ended: None })))
+    }
+
+    /// The span, to make the call in.
+    pub fn span(&self) -> &Span {
+        &self.0.span
+    }
+
+    /// The call ended so.
+    pub fn end(mut self, code: Code) {
+        self.0.ended = Some(code);
+    }
+
+    /// The transport failed, which means this where time was left, and that the deadline is over where none was.
+    pub fn break_off(mut self, code: Code) {
+        self.0.ended = Some(code).filter(|_| !self.0.deadline.expired());
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let given_up = if self.deadline.expired() { Code::DeadlineExceeded } else { Code::Cancelled };
+        end(&self.span, self.ended.unwrap_or(given_up), |code| code != Code::Ok);
+    }
+}
+
+/// Says in a span how its call ended, and whether that is an error of it: straight to OpenTelemetry, whose span is exported, since as
+/// fields they would only lengthen log lines.
+pub(crate) fn end(span: &Span, code: Code, is_error: impl Fn(Code) -> bool) {
+    let context = span.context();
+    let span = context.span();
+    span.set_attribute(KeyValue::new("rpc.response.status_code", code_name(code)));
+    if is_error(code) {
+        span.set_attribute(KeyValue::new("error.type", code_name(code)));
+        span.set_status(Status::error(code_name(code)));
+    }
+}
+
+/// Opens a span for what is done for a call, unless the call is not sampled. Where it is done for none, it is the first of a trace of
+/// its own, where such are exported.
 pub fn client_span(open: impl FnOnce() -> Span) -> Span {
     let is_sampled = of_current_call(|trace| trace.is_sampled).unwrap_or_else(|| sampler().is_some());
     if is_sampled { open() } else { Span::none() }
@@ -157,6 +214,8 @@ fn span_context(span: &Span) -> SpanContext {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderName, HeaderValue};
 
     use super::*;
@@ -209,5 +268,27 @@ mod tests {
         let trace = begun("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", None);
         assert!(trace.context.is_valid());
         assert_ne!(trace.context.trace_id().to_string(), TRACE);
+    }
+
+    /// How the span of a call with so much time left ends.
+    fn span_ended(left: Duration, end: impl FnOnce(ClientSpan)) -> Status {
+        let spans = accord_test_log::Spans::default();
+        let _guard = spans.start();
+        let (span, deadline) = (tracing::info_span!("call"), Deadline::after(left));
+        end(ClientSpan(Box::new(Opened { span, deadline, ended: None })));
+        spans.ended().pop().unwrap().status
+    }
+
+    #[test]
+    fn transport_error_at_the_deadline_ends_the_span_as_deadline_exceeded() {
+        let broken = |left| span_ended(left, |span| span.break_off(Code::Internal));
+        assert_eq!(broken(Duration::from_mins(1)), Status::error("INTERNAL"));
+        assert_eq!(broken(Duration::ZERO), Status::error("DEADLINE_EXCEEDED"));
+    }
+
+    #[test]
+    fn call_that_nobody_waits_for_ends_its_span_as_cancelled_and_after_the_deadline_as_that() {
+        assert_eq!(span_ended(Duration::from_mins(1), drop), Status::error("CANCELLED"));
+        assert_eq!(span_ended(Duration::ZERO, drop), Status::error("DEADLINE_EXCEEDED"));
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::{ClientConfig, ServerConfig, sign::SingleCertAndKey};
+use rustls::{ClientConfig, ServerConfig, server::danger::ClientCertVerifier, sign::SingleCertAndKey};
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
@@ -187,12 +187,15 @@ fn socket(address: &str) -> Result<String, WorkloadApiError> {
     }
 }
 
-/// TLS of a server with this X.509-SVID, for clients of its trust domain and the federated ones, and unless one is required, for those
-/// without a certificate.
-pub(crate) fn server(svid: &Svid, is_required: bool) -> Result<ServerConfig, rustls::Error> {
-    let verifier = Arc::new(ClientVerifier::new(svid.bundles(), is_required)?);
+/// Verifies clients of the trust domain of this X.509-SVID and the federated ones; unless one is required, nobody needs a certificate.
+pub(crate) fn client_verifier(svid: &Svid, is_required: bool) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    Ok(Arc::new(ClientVerifier::new(svid.bundles(), is_required)?))
+}
+
+/// TLS of a server with this X.509-SVID, for clients that are verified so.
+pub(crate) fn server(svid: &Svid, verifier: Arc<dyn ClientCertVerifier>) -> ServerConfig {
     let identity = Arc::new(SingleCertAndKey::from(svid.certified()));
-    Ok(ServerConfig::builder().with_client_cert_verifier(verifier).with_cert_resolver(identity))
+    ServerConfig::builder().with_client_cert_verifier(verifier).with_cert_resolver(identity)
 }
 
 /// TLS of a client with this X.509-SVID, to servers of its trust domain and the federated ones that have one of these SPIFFE ids, or where

@@ -2,7 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use accord_metric::metrics;
 use accord_runtime::telemetry::{self, OtlpConfig, TelemetryConfig};
+
+metrics! {
+    TESTED;
+
+    COUNTED: Counter("test.counted", "Counted");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_does_not_wait_for_a_silent_collector() {
@@ -11,7 +18,7 @@ async fn shutdown_does_not_wait_for_a_silent_collector() {
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let otlp = OtlpConfig { endpoint: Some(endpoint), ..OtlpConfig::default() };
     let telemetry = telemetry::init("test", &TelemetryConfig { otlp, ..TelemetryConfig::default() }).unwrap();
-    tracing::info_span!("lost").in_scope(|| telemetry::meter().u64_counter("test.counted").build().add(1, &[]));
+    tracing::info_span!("lost").in_scope(|| COUNTED.counter(&telemetry::meter()).add(1, &[]));
     assert!(telemetry.prometheus().contains("test_counted_total"));
 
     let begun = Instant::now();

@@ -7,7 +7,12 @@ use opentelemetry::{
     metrics::{Counter, UpDownCounter},
 };
 
-use crate::telemetry;
+use crate::{
+    declared_metrics::{
+        CONNECTIONS_ACCEPTED, CONNECTIONS_OPEN, CONNECTIONS_REFUSED, FLOODS, HANDSHAKES_FAILED, PROXY_HEADERS_FAILED,
+    },
+    telemetry,
+};
 
 /// Counts a connection as open for as long as it lives, whatever ends it.
 pub(super) struct Open(Figures);
@@ -43,26 +48,12 @@ impl Figures {
     pub(super) fn new(address: SocketAddr) -> Self {
         let meter = telemetry::meter();
         Self {
-            open: meter.i64_up_down_counter("accord.connections.open").with_description("Open connections").build(),
-            accepted: meter.u64_counter("accord.connections.accepted").with_description("Accepted connections").build(),
-            refused: meter
-                .u64_counter("accord.connections.refused")
-                .with_description("Connections that were closed at once, since their address has its share of them")
-                .build(),
-            handshakes_failed: meter
-                .u64_counter("accord.tls.handshakes.failed")
-                .with_description("TLS handshakes that failed or took too long")
-                .build(),
-            proxy_headers_failed: meter
-                .u64_counter("accord.connections.proxy_headers.failed")
-                .with_description(
-                    "Connections that were closed for a PROXY protocol header that is missing or can't be read",
-                )
-                .build(),
-            floods: meter
-                .u64_counter("accord.connections.floods")
-                .with_description("Connections that were ended for too many HTTP/2 control frames")
-                .build(),
+            open: CONNECTIONS_OPEN.up_down_counter(&meter),
+            accepted: CONNECTIONS_ACCEPTED.counter(&meter),
+            refused: CONNECTIONS_REFUSED.counter(&meter),
+            handshakes_failed: HANDSHAKES_FAILED.counter(&meter),
+            proxy_headers_failed: PROXY_HEADERS_FAILED.counter(&meter),
+            floods: FLOODS.counter(&meter),
             labels: [KeyValue::new("network.local.port", i64::from(address.port()))],
         }
     }

@@ -1,8 +1,8 @@
 //! How instruments are aggregated, by what they measure.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, Stream};
+
+use crate::declared_metrics::CALL_DURATION;
 
 /// Upper bounds of the buckets of every duration, in seconds: OpenTelemetry's advice for calls, and finer below, where caches and
 /// stores answer. OpenTelemetry's own default is made for milliseconds.
@@ -11,26 +11,17 @@ pub(super) const SECONDS: [f64; 20] = [
     10.0, 30.0,
 ];
 
-/// Series of one instrument beyond which OpenTelemetry counts into one overflow series.
-const FEWEST_SERIES: usize = 2_000;
-const MOST_SERIES: usize = 1_000_000;
+/// Series of one instrument beyond which OpenTelemetry counts into one overflow series. It keeps places for so many and one more from the
+/// start, each of a byte and some address space; these are what a table of hashes of 2^14 and 2^19 places takes before it grows.
+const SERIES: usize = (1 << 14) / 8 * 7 - 1;
 
-/// Series that one method can have: a status code each, by two listeners and two protocols.
-const SERIES_OF_A_METHOD: usize = 17 * 2 * 2;
-
-/// How many methods are served.
-static METHODS: AtomicUsize = AtomicUsize::new(0);
-
-/// Makes room for the series of so many methods, in the instruments that are made from now on.
-pub fn expect_methods(count: usize) {
-    METHODS.store(count, Ordering::Relaxed);
-}
+/// The same of the durations of calls, of which a method has one for each status code, listener and protocol: 170, if all were met. How
+/// many methods there are is not known here: another contract, which may be larger, can come at any time.
+const SERIES_OF_CALLS: usize = (1 << 19) / 8 * 7 - 1;
 
 pub(super) fn view(instrument: &Instrument) -> Option<Stream> {
-    // With the one under which calls of unknown methods are counted.
-    let methods = METHODS.load(Ordering::Relaxed).saturating_add(1);
-    let series = methods.saturating_mul(SERIES_OF_A_METHOD).clamp(FEWEST_SERIES, MOST_SERIES);
-    let stream = Stream::builder().with_cardinality_limit(series);
+    let is_of_calls = instrument.name() == CALL_DURATION.metric().name;
+    let stream = Stream::builder().with_cardinality_limit(if is_of_calls { SERIES_OF_CALLS } else { SERIES });
     let is_duration = instrument.kind() == InstrumentKind::Histogram && instrument.unit() == "s";
     let boundaries = || Aggregation::ExplicitBucketHistogram { boundaries: SECONDS.to_vec(), record_min_max: true };
     let stream = if is_duration { stream.with_aggregation(boundaries()) } else { stream };

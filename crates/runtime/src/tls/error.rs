@@ -42,6 +42,15 @@ pub enum TlsError {
         /// What is wrong with it.
         error: String,
     },
+    /// A list of clients that can't be read, or names nobody.
+    #[error("can't read names of clients from {}: {error}; write one on a line, spiffe://TRUST_DOMAIN/PATH, the same with /* at its end \
+             for all below, or dns:NAME", file.display())]
+    ClientNames {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong.
+        error: String,
+    },
     /// No authority is known that could vouch for a server.
     #[error("this machine has no trusted certificates; install them, or name the authorities in ca_file")]
     NoSystemRoots,
@@ -71,6 +80,7 @@ impl TlsError {
                 files.iter().find(|(_, named)| *named == Some(file)).map_or("cert_file", |(key, _)| key)
             }
             Self::PrivateKey { .. } => "key_file",
+            Self::ClientNames { .. } => "client_names_file",
             Self::NoSystemRoots => "ca_file",
             Self::WorkloadApi(_) | Self::Svid(_) => WORKLOAD_API,
             Self::NoIdentity => "",

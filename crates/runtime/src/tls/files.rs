@@ -8,7 +8,10 @@ use rustls::{
 };
 
 use super::error::TlsError;
-use crate::file::{LONGEST, read};
+use crate::{
+    client_names::ClientNames,
+    file::{LONGEST, read, read_text},
+};
 
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |error: String| TlsError::Certificates { file: file.to_owned(), error };
@@ -30,6 +33,12 @@ pub(super) fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(authority).map_err(|error| no_authorities(file, &error))?;
     }
     Ok(roots)
+}
+
+pub(super) fn client_names(file: &Path) -> Result<ClientNames, TlsError> {
+    let unreadable = |error: String| TlsError::ClientNames { file: file.to_owned(), error };
+    let text = read_text(file, LONGEST).map_err(|error| unreadable(error.to_string()))?;
+    ClientNames::parse(&text).map_err(unreadable)
 }
 
 /// What the machine trusts. Single unreadable certificates of it are left out.

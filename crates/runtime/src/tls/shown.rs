@@ -5,16 +5,17 @@ use std::{path::Path, time::SystemTime};
 use opentelemetry::{KeyValue, metrics::Gauge};
 
 use super::{expiry, files::certificates};
-use crate::telemetry;
+use crate::{
+    declared_metrics::{CERTIFICATE_EXPIRY, SVID_EXPIRY},
+    telemetry,
+};
 
 /// Shows when certificates end: an alert before that is all there is against it.
 pub(super) struct Expiry(Gauge<f64>);
 
 impl Expiry {
     pub(super) fn gauge() -> Self {
-        let meter = telemetry::meter();
-        let gauge = meter.f64_gauge("accord.tls.certificate.expiry").with_unit("s");
-        Self(gauge.with_description("When a certificate that is shown ends, in seconds since 1970").build())
+        Self(CERTIFICATE_EXPIRY.gauge_f64(&telemetry::meter()))
     }
 
     /// The chain in a file is good until the first of it ends.
@@ -31,9 +32,7 @@ pub(super) struct SvidExpiry(Gauge<f64>);
 
 impl SvidExpiry {
     pub(super) fn gauge() -> Self {
-        let meter = telemetry::meter();
-        let gauge = meter.f64_gauge("accord.tls.svid.expiry").with_unit("s");
-        Self(gauge.with_description("When the X.509-SVID in use ends, in seconds since 1970").build())
+        Self(SVID_EXPIRY.gauge_f64(&telemetry::meter()))
     }
 
     pub(super) fn show(&self, (id, ends): (&str, SystemTime)) {

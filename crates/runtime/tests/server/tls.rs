@@ -1,14 +1,19 @@
 //! TLS from files that change while they are used, and peers that must show who they are.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use accord_runtime::{
     server::{ListenConfig, TlsConfig},
     tls::ClientTlsConfig,
 };
+use accord_test_certificates::roots;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::RootCertStore;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,14 +36,12 @@ const SHORT: Duration = Duration::from_millis(100);
 /// A certificate authority and the files of what it has signed.
 struct Authority {
     directory: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: accord_test_certificates::Authority,
 }
 
 impl Authority {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issuer = accord_test_certificates::Authority::named("authority");
         let authority = Self { directory: tempfile::tempdir().unwrap(), issuer };
         fs::write(authority.file("ca.pem"), authority.issuer.pem()).unwrap();
         authority
@@ -49,12 +52,8 @@ impl Authority {
     }
 
     /// Writes a certificate for localhost, and its key, into the files of another authority or its own.
-    fn sign_into(&self, certificate: &PathBuf, key: &PathBuf) {
-        let pair = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let signed = params.signed_by(&pair, &self.issuer).unwrap();
-        fs::write(key, pair.serialize_pem()).unwrap();
-        fs::write(certificate, signed.pem()).unwrap();
+    fn sign_into(&self, certificate: &Path, key: &Path) {
+        self.issuer.issue(&["localhost"]).write(certificate, key);
     }
 
     async fn serve(&self, client_ca_file: Option<PathBuf>) -> Port {
@@ -182,8 +181,7 @@ async fn mutual_tls_client_shows_its_certificate() {
 async fn client_without_alpn_is_served_by_its_first_bytes() {
     let ours = Authority::new();
     let port = ours.serve(None).await;
-    let mut roots = RootCertStore::empty();
-    roots.add(ours.issuer.der().clone()).unwrap();
+    let roots = roots([ours.issuer.der()]);
     let trust = Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     let connect = async || {
         let socket = TcpStream::connect(port.address).await.unwrap();

@@ -1,7 +1,7 @@
 //! One trace from hop to hop: the server's span is a child of the caller's and tells how the call ended.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -10,12 +10,10 @@ use accord_runtime::{
     request,
     request::RequestId,
 };
+use accord_test_log::Spans;
 use http::{HeaderMap, Request, Response};
-use opentelemetry::trace::{SpanKind, Status, TracerProvider};
-use opentelemetry_sdk::{
-    error::OTelSdkResult,
-    trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
-};
+use opentelemetry::trace::{SpanKind, Status};
+use opentelemetry_sdk::trace::Sampler;
 use tower::{ServiceExt, service_fn};
 use tracing::{
     Subscriber,
@@ -28,17 +26,6 @@ use tracing_subscriber::{
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-/// Keeps what would be exported.
-#[derive(Clone, Debug, Default)]
-struct Kept(Arc<Mutex<Vec<SpanData>>>);
-
-impl SpanExporter for Kept {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.0.lock().unwrap().extend(batch);
-        Ok(())
-    }
-}
 
 /// Samples what its caller samples, and what begins here.
 fn sampler() -> Sampler {
@@ -68,16 +55,14 @@ async fn next_hop(_: Request<()>) -> Result<Response<http_body_util::Empty<bytes
 
 #[tokio::test]
 async fn unsampled_parent_is_not_sampled() {
-    let kept = Kept::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler()).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(layer));
+    let spans = Spans::default();
+    let _guard = spans.start();
 
     let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None)).sample_by(sampler());
     let call = Request::post("/").header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-00")).body(()).unwrap();
     let passed_on = service.oneshot(call).await.unwrap().headers()["passed-on"].to_str().unwrap().to_owned();
     assert!(passed_on.starts_with(&format!("00-{TRACE}-")) && passed_on.ends_with("-00"), "{passed_on}");
-    assert!(kept.0.lock().unwrap().is_empty());
+    assert!(spans.ended().is_empty());
 }
 
 #[tokio::test]
@@ -104,25 +89,21 @@ async fn trace_of_the_caller_is_passed_on_as_it_came_where_nothing_is_exported()
 
 #[tokio::test]
 async fn excluded_path_begins_no_trace() {
-    let kept = Kept::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(layer));
+    let kept = Spans::default();
+    let _guard = kept.start();
 
     let answer = service_fn(async |_| Ok(Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
     let service = Observe::new(answer, Arc::new(|_: &str| None)).exclude(&["/livez"]).sample_by(sampler());
     for (path, spans) in [("/livez", 0), ("/livez/", 1)] {
         drop(service.clone().oneshot(Request::get(path).body(()).unwrap()).await.unwrap());
-        assert_eq!(kept.0.lock().unwrap().len(), spans, "{path}");
+        assert_eq!(kept.ended().len(), spans, "{path}");
     }
 }
 
 #[tokio::test]
 async fn server_span_is_the_parent_of_outbound_calls() {
-    let kept = Kept::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(layer));
+    let kept = Spans::default();
+    let _guard = kept.start();
 
     let naming = Arc::new(|path: &str| Some(MethodSeries::new(path.trim_start_matches('/'))));
     let service = Observe::new(service_fn(next_hop), naming).sample_by(sampler());
@@ -131,7 +112,7 @@ async fn server_span_is_the_parent_of_outbound_calls() {
     let passed_on = response.headers()["passed-on"].to_str().unwrap().to_owned();
     drop(response);
 
-    let spans = kept.0.lock().unwrap();
+    let spans = kept.ended();
     let [span] = spans.as_slice() else { panic!("{} spans", spans.len()) };
     assert_eq!((span.name.as_ref(), &span.span_kind), ("shop.v1.Cart/Get", &SpanKind::Server));
     assert_eq!(span.span_context.trace_id().to_string(), TRACE);
