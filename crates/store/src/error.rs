@@ -16,9 +16,17 @@ pub enum Error {
     /// The URL of a server has a parameter that its driver would ignore. It is not named: in a URL that was written wrongly it
     /// may be part of a password.
     #[error(
-        "the URL of a store has a parameter that is not known; the most used are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name` and `options`, and `?` in a password is written %3F"
+        "the URL of a store has a parameter that is not known; the most used are `password_file`, `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name` and `options`, and `?` in a password is written %3F"
     )]
     Parameter,
+    /// The file with a server's password can't be read.
+    #[error("the password of the database server can't be read from `{}`: {error}; check `password_file` in the URL", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The URL of a server was copied from where its password is not shown.
     #[error("the URL of a store has `***` in place of its password; write the password itself")]
     Hidden,
@@ -39,7 +47,7 @@ pub enum Error {
         error: sqlx::Error,
     },
     /// The server can't be reached, or lets nobody in under this URL.
-    #[error("the database server can't be used ({0}): check the URL, and that the server runs")]
+    #[error("the database server can't be used ({0}): {remedy}", remedy = remedy(.0))]
     Server(sqlx::Error),
     /// A step of the schema can't be applied. Nothing of it was.
     #[error("step {step} of `{table}` can't be applied: {error}")]
@@ -63,7 +71,12 @@ impl Error {
     /// What the engine said, where it said anything.
     pub(crate) fn engine(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Url | Self::Parameter | Self::Hidden | Self::File { .. } | Self::TooLarge(_) => None,
+            Self::Url
+            | Self::Parameter
+            | Self::Hidden
+            | Self::PasswordFile { .. }
+            | Self::File { .. }
+            | Self::TooLarge(_) => None,
             Self::Unusable { error, .. }
             | Self::Migration { error, .. }
             | Self::Server(error)
@@ -89,6 +102,27 @@ impl Error {
 
     fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
         self.engine()?.as_database_error()?.code()
+    }
+}
+
+/// What can be done where a server can't be used, in the words of its URL.
+fn remedy(error: &sqlx::Error) -> &'static str {
+    let sqlx::Error::Io(error) = error else {
+        return match error {
+            sqlx::Error::Tls(_) => {
+                "check `sslmode` and the files of the URL, and that the server speaks TLS (`ssl = on`)"
+            }
+            _ => "check the URL, and that the server runs",
+        };
+    };
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "its certificate has to be in its time, for the host in the URL, and of an authority in `sslrootcert`"
+        }
+        Some(rustls::Error::AlertReceived(_)) => {
+            "where it asks for a certificate, `sslcert` has to be in its time, and of an authority that it trusts"
+        }
+        _ => "check the URL, and that the server runs",
     }
 }
 

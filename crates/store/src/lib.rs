@@ -15,9 +15,11 @@ mod engine;
 mod error;
 mod location;
 mod migration;
+mod password;
 mod pool;
 mod reader;
 mod retry;
+mod shared_read;
 
 pub use batches::{Batches, literal};
 pub use error::{Error, log_failure};
@@ -26,3 +28,4 @@ pub use migration::Migrations;
 pub use pool::{Connections, Pool, Transaction};
 pub use reader::{Column, Reader};
 pub use retry::{ANSWER, retry, within};
+pub use shared_read::SharedRead;

@@ -1,6 +1,7 @@
 //! The URL of a store.
 
 use std::{
+    borrow::Cow,
     fmt,
     fs::OpenOptions,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
@@ -9,14 +10,14 @@ use std::{
 };
 
 use log::LevelFilter;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Unexpected},
 };
 use sqlx::{ConnectOptions, any::AnyConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 
-use crate::{Error, engine::Engine};
+use crate::{Error, engine::Engine, password};
 
 /// Bytes of a path that stand for themselves. Slashes and colons do not: a URL with them would have its `..` resolved
 /// before the file system sees it, and its first segment taken for a host.
@@ -44,6 +45,9 @@ const PARAMETERS: [&str; 18] = [
     "user",
 ];
 
+/// The parameter that is ours: a file with the password, which the driver gets in its place.
+const PASSWORD_FILE: &str = "password_file";
+
 /// Whether the driver knows the parameter, as `name=value`. A name in percent-encoding is none, so that what is hidden by its
 /// name is always found by it.
 fn is_known(parameter: &str) -> bool {
@@ -56,6 +60,7 @@ fn is_known(parameter: &str) -> bool {
 pub struct Location {
     url: String,
     file: Option<PathBuf>,
+    password_file: Option<PathBuf>,
 }
 
 impl Location {
@@ -64,11 +69,7 @@ impl Location {
         match url.split_once("://").ok_or(Error::Url)? {
             ("postgres" | "postgresql", named) => {
                 let (_, parameters) = named.split_once('?').unwrap_or((named, ""));
-                if parameters.split('&').all(is_known) {
-                    Ok(Self { url: url.to_owned(), file: None })
-                } else {
-                    Err(Error::Parameter)
-                }
+                Self::server(url.strip_suffix(parameters).unwrap_or(url), parameters)
             }
             ("sqlite", named) => {
                 let (path, parameters) = named.split_once('?').unwrap_or((named, ""));
@@ -76,11 +77,11 @@ impl Location {
                 if path.is_empty() || path == ":memory:" {
                     return Err(Error::Url);
                 }
-                let Self { mut url, file } = Self::sqlite(Path::new(path));
+                let mut location = Self::sqlite(Path::new(path));
                 if !parameters.is_empty() {
-                    url = format!("{url}?{parameters}");
+                    location.url = format!("{}?{parameters}", location.url);
                 }
-                Ok(Self { url, file })
+                Ok(location)
             }
             _ => Err(Error::Url),
         }
@@ -89,7 +90,38 @@ impl Location {
     /// A SQLite file of any name.
     pub fn sqlite(path: &Path) -> Self {
         let url = format!("sqlite:{}", percent_encode(path.as_os_str().as_bytes(), PATH));
-        Self { url, file: Some(path.to_owned()) }
+        Self { url, file: Some(path.to_owned()), password_file: None }
+    }
+
+    /// A server, by what stands before its parameters, and these.
+    fn server(before: &str, parameters: &str) -> Result<Self, Error> {
+        let (mut url, mut password_file) = (before.to_owned(), None);
+        let mut rest = Vec::new();
+        for parameter in parameters.split('&') {
+            match parameter.split_once('=') {
+                Some((PASSWORD_FILE, path)) if !path.is_empty() => {
+                    password_file = Some(PathBuf::from(&*percent_decode_str(path).decode_utf8_lossy()));
+                }
+                _ if is_known(parameter) => rest.push(parameter),
+                _ => return Err(Error::Parameter),
+            }
+        }
+        url.push_str(&rest.join("&"));
+        Ok(Self { url, file: None, password_file })
+    }
+
+    /// The file with the server's password, where the URL names one.
+    pub(crate) fn password_file(&self) -> Option<&Path> {
+        self.password_file.as_deref()
+    }
+
+    /// The URL, with the password that the file has now. Of two, the last one counts.
+    fn with_password(&self) -> Result<Cow<'_, str>, Error> {
+        let Some(file) = &self.password_file else { return Ok(Cow::Borrowed(&self.url)) };
+        let password = password::read(file)?;
+        let password = utf8_percent_encode(&password, NON_ALPHANUMERIC);
+        let mark = if self.url.contains('?') { '&' } else { '?' };
+        Ok(Cow::Owned(format!("{}{mark}password={password}", self.url)))
     }
 
     /// The SQLite file; None for a server.
@@ -104,7 +136,7 @@ impl Location {
     /// Statements are logged at the level trace alone: a probe runs several times a second. Slow ones are warned of, as
     /// text without values.
     pub(crate) fn options(&self) -> Result<AnyConnectOptions, Error> {
-        let options = self.url.parse::<AnyConnectOptions>().map_err(|error| self.refused(error))?;
+        let options = self.with_password()?.parse::<AnyConnectOptions>().map_err(|error| self.refused(error))?;
         Ok(options.log_statements(LevelFilter::Trace))
     }
 
@@ -113,7 +145,7 @@ impl Location {
         if self.file.is_some() {
             return Err(Error::Url);
         }
-        let options = self.url.parse::<PgConnectOptions>().map_err(Error::Server)?;
+        let options = self.with_password()?.parse::<PgConnectOptions>().map_err(Error::Server)?;
         Ok(options.log_statements(LevelFilter::Trace))
     }
 
@@ -163,6 +195,11 @@ impl StoreUrl {
         &self.0
     }
 
+    /// What a driver connects to now, with the password that `password_file` has. Keep it out of logs, errors and labels.
+    pub fn connect_url(&self) -> Result<Cow<'_, str>, sqlx::Error> {
+        self.0.with_password().map_err(|error| sqlx::Error::Configuration(Box::new(error)))
+    }
+
     /// The whole text. Keep it out of logs, errors and labels.
     pub fn expose(&self) -> &str {
         &self.1
@@ -201,7 +238,7 @@ impl fmt::Display for StoreUrl {
             None => formatter.write_str(before)?,
         }
         let hidden = |parameter: &str| match parameter.split_once('=') {
-            Some((name, _)) if name.contains("pass") => format!("{name}={HIDDEN}"),
+            Some((name, _)) if name.contains("pass") && name != PASSWORD_FILE => format!("{name}={HIDDEN}"),
             _ => parameter.to_owned(),
         };
         match query {
@@ -299,6 +336,10 @@ mod tests {
             ),
             ("postgres://user@host/database", "postgres://user@host/database"),
             ("sqlite://a.db", "sqlite://a.db"),
+            (
+                "postgres://user@host/database?password_file=/run/password",
+                "postgres://user@host/database?password_file=/run/password",
+            ),
         ] {
             let Ok(url) = url.parse::<StoreUrl>() else { continue };
             assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));

@@ -1,6 +1,6 @@
 //! Connection pool of a store.
 
-use std::{fmt, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor,
@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     Error, Location, Migrations,
     engine::Engine,
+    password::Following,
     retry::{ANSWER, PING, is_starting, retry, within},
 };
 
@@ -32,6 +33,7 @@ pub struct Pool {
     connections: AnyPool,
     engine: Engine,
     table: &'static str,
+    _password: Option<Arc<Following>>,
 }
 
 impl Pool {
@@ -50,7 +52,8 @@ impl Pool {
         // It served; whether it ends well changes nothing.
         let _ = timeout(ANSWER, first.close()).await;
         let connections = pool_options(engine, connections).connect_lazy_with(options);
-        Ok(Self { connections, engine, table: migrations.table })
+        let password = Following::start(location, connections.clone(), Location::options).map(Arc::new);
+        Ok(Self { connections, engine, table: migrations.table, _password: password })
     }
 
     /// Where a statement runs that needs no transaction.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt};
@@ -13,12 +14,16 @@ use tokio::time::timeout;
 
 use crate::{
     Error, Location,
+    password::Following,
     retry::{ANSWER, PING, within},
 };
 
 /// Connections to read from. Clones share them.
 #[derive(Clone)]
-pub struct Reader(PgPool);
+pub struct Reader {
+    connections: PgPool,
+    _password: Option<Arc<Following>>,
+}
 
 /// A column of what a query answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +43,15 @@ impl Reader {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(async { Ok(within(PING, connection.ping()).await.is_ok()) }))
             .after_release(|connection, _| Box::pin(async { within(ANSWER, connection.ping()).await.map(|()| true) }));
-        Ok(Self(options.connect_lazy_with(location.server_options()?)))
+        let connections = options.connect_lazy_with(location.server_options()?);
+        let password = Following::start(location, connections.clone(), Location::server_options);
+        Ok(Self { connections, _password: password.map(Arc::new) })
     }
 
     /// What a query answers, as the server says without running it.
     pub async fn describe(&self, sql: &str) -> Result<Vec<Column>, Error> {
         within(ANSWER, async {
-            let mut connection = self.0.acquire().await?;
+            let mut connection = self.connections.acquire().await?;
             let statement = connection.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
             let column = |column: &sqlx::postgres::PgColumn| Column {
                 name: column.name().to_owned(),
@@ -65,7 +72,7 @@ impl Reader {
     ) -> Result<Vec<PgRow>, Error> {
         let asked = Instant::now();
         // A server that gives no connection is not there, however long that takes to show: that is no query that was too slow.
-        let connection = timeout(time, self.0.acquire()).await;
+        let connection = timeout(time, self.connections.acquire()).await;
         let mut connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         let time = time.saturating_sub(asked.elapsed());
         // In one message with the BEGIN. 0 would be no bound.
@@ -86,7 +93,7 @@ impl Reader {
 
     /// Closes all connections; whatever is asked afterwards fails.
     pub async fn close(&self) {
-        let _ = timeout(ANSWER, self.0.close()).await;
+        let _ = timeout(ANSWER, self.connections.close()).await;
     }
 }
 
