@@ -4,8 +4,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Clocks of the machines may differ by this much.
+/// Tokens are accepted this much before their time and after it, since clocks of machines differ by a little.
 pub const LEEWAY: Duration = Duration::from_secs(10);
+
+/// How wrong a clock may be, by whatever fault, without anything that was revoked or used becoming good again.
+const CLOCK_ERROR: Duration = Duration::from_hours(1);
+
+/// How long after its end a token that was revoked, or an assertion that was used, is remembered. One clock may be ahead and another
+/// behind, and each accepts within the leeway.
+pub const RETENTION: Duration = Duration::from_secs(2 * (CLOCK_ERROR.as_secs() + LEEWAY.as_secs()));
+
+/// What ended before this moment has ended on every clock, and is forgotten. Seconds since 1970.
+pub fn forgotten_before(now: i64) -> i64 {
+    now.saturating_sub(i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX))
+}
 
 /// The two kinds of tokens, told apart by `typ`, so that neither is ever taken for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! `typ`, `nbf`, and `iat` and `jti` each where its [`ForeignType`] does not need it. What is there is held to the same rules.
 
 mod jwk;
+mod rsa;
 
 use std::time::Duration;
 
@@ -143,15 +144,30 @@ impl<'a> Unverified<'a> {
         json::read(&self.payload).map_err(|_| InvalidTokenReason::Claims)
     }
 
+    /// Whether this key may have signed it, so that [`Self::verify`] tries it: without a `kid` any of its algorithm may.
+    pub fn may_be_signed_by(&self, key: &Jwk) -> bool {
+        self.names(key) && key.algorithm.name() == self.header.alg
+    }
+
+    /// What the header says of its key.
+    pub fn kid(&self) -> Option<&str> {
+        self.header.kid.as_deref()
+    }
+
+    fn names(&self, key: &Jwk) -> bool {
+        self.header.kid.as_ref().is_none_or(|kid| *kid == key.kid)
+    }
+
     /// Checks the type and the signature. Without a `kid` it may be any key's of its algorithm.
     pub fn verify(&self, foreign_type: ForeignType, keys: &JwkSet) -> Result<ForeignClaims, InvalidTokenReason> {
         let is_name = |typ: &String| foreign_type.names().iter().any(|name| name.eq_ignore_ascii_case(typ));
         if !self.header.typ.as_ref().is_none_or(is_name) {
             return Err(InvalidTokenReason::Type);
         }
-        let mut named = keys.iter().filter(|key| self.header.kid.as_ref().is_none_or(|kid| *kid == key.kid)).peekable();
-        named.peek().ok_or(InvalidTokenReason::KeyUnknown)?;
-        let mut usable = named.filter(|key| key.algorithm.name() == self.header.alg).peekable();
+        if !keys.iter().any(|key| self.names(key)) {
+            return Err(InvalidTokenReason::KeyUnknown);
+        }
+        let mut usable = keys.iter().filter(|key| self.may_be_signed_by(key)).peekable();
         usable.peek().ok_or(InvalidTokenReason::Algorithm)?;
         if !usable.any(|key| key.verifies(self.message.as_bytes(), &self.signature)) {
             return Err(InvalidTokenReason::Signature);

@@ -3,7 +3,22 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::keys::{Algorithm, PublicKey};
+use crate::{
+    foreign::{ForeignAlgorithm, JwkError, JwkSet},
+    keys::{Algorithm, KeySet, PublicKey},
+};
+
+/// Keys that a document may have: auth publishes those whose tokens are alive, which are few.
+const MOST_KEYS: usize = 100;
+
+impl KeySet {
+    /// The keys that auth publishes as a JWK set. What is not of its making is left out.
+    pub fn from_jwks(document: &[u8]) -> Result<Self, JwkError> {
+        let usable = [ForeignAlgorithm::EdDsa, ForeignAlgorithm::Es256];
+        let keys = JwkSet::read_usable(document, MOST_KEYS, &usable)?;
+        Ok(keys.iter().filter_map(|key| PublicKey::of_jwk(&key.to_json())).collect())
+    }
+}
 
 impl PublicKey {
     /// The key as a member of a JWK set.
@@ -18,6 +33,17 @@ impl PublicKey {
                 let (x, y) = self.bytes.get(1..).unwrap_or_default().split_at(self.bytes.len() / 2);
                 json!({"kty": "EC", "crv": "P-256", "x": text(x), "y": text(y), "kid": kid, "alg": alg, "use": "sig"})
             }
+        }
+    }
+
+    /// The key of a member of a JWK set; None where its name is not that of auth's making.
+    fn of_jwk(jwk: &Value) -> Option<Self> {
+        let bytes = |member: &str| URL_SAFE_NO_PAD.decode(jwk[member].as_str()?).ok();
+        let kid = jwk["kid"].as_str()?;
+        match jwk["kty"].as_str()? {
+            "OKP" => Self::published(kid, Algorithm::EdDsa.name(), &bytes("x")?),
+            "EC" => Self::published(kid, Algorithm::Es256.name(), &[vec![4], bytes("x")?, bytes("y")?].concat()),
+            _ => None,
         }
     }
 }
@@ -41,6 +67,17 @@ mod tests {
         let jwk = key.to_jwk();
         assert_eq!((&jwk["kty"], &jwk["crv"], &jwk["alg"]), (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA")));
         assert_eq!((bytes(&jwk, "x"), &jwk["kid"]), (key.bytes.clone(), &json!(key.kid)));
+    }
+
+    #[test]
+    fn published_keys_are_read_as_they_are_and_others_left_out() {
+        let keys = [Algorithm::EdDsa, Algorithm::Es256].map(|it| SigningKey::generate(it).unwrap().public().clone());
+        let mut renamed = keys[0].to_jwk();
+        renamed["kid"] = json!("another");
+        let encrypts = json!({"kty": "EC", "crv": "P-384"});
+        let document = json!({"keys": [keys[0].to_jwk(), keys[1].to_jwk(), renamed, encrypts]}).to_string();
+        assert_eq!(KeySet::from_jwks(document.as_bytes()).unwrap(), keys.into_iter().collect());
+        assert_eq!(KeySet::from_jwks(b"{}").unwrap_err(), JwkError::Set);
     }
 
     #[test]

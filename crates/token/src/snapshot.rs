@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    claims::{Claims, LEEWAY},
+    claims::{Claims, forgotten_before},
     keys::KeySet,
     shared_map::SharedMap,
 };
@@ -52,7 +52,7 @@ impl RevocationSnapshot {
             || [&claims.ptj, &claims.key].into_iter().flatten().any(|source| self.tokens.contains_key(source))
     }
 
-    /// The snapshot once this update is applied. Revocations of tokens that ended before `now` are forgotten.
+    /// The snapshot once this update is applied. Revocations of tokens that have ended on every clock are forgotten.
     #[must_use]
     pub fn updated(&self, update: RevocationUpdate, now: i64) -> Self {
         let mut next = if update.full { Self::default() } else { self.clone() };
@@ -62,8 +62,7 @@ impl RevocationSnapshot {
         }
         next.subjects.extend(update.subjects);
         next.tokens.extend(update.tokens);
-        // Twice the leeway: once for the clock that wrote the token, once for the one that reads it.
-        let forgotten = now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
+        let forgotten = forgotten_before(now);
         next.tokens.retain(|ends| *ends >= forgotten);
         next.global_epoch = next.global_epoch.max(update.global_epoch);
         (next.policy_hash, next.policy_reads) = (update.policy_hash, update.policy_reads);

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use crate::{
-    claims::{Claims, LEEWAY, Type},
+    claims::{Claims, LEEWAY, RETENTION, Type},
     json,
     keys::KeySet,
     refusal::{InvalidTokenReason, Refusal},
@@ -116,13 +116,22 @@ pub fn fingerprint(token: &str) -> [u8; 32] {
     bytes
 }
 
+/// Whether some verifier may accept these claims, by its clock: they claim no longer life than their kind has, and do not begin after
+/// the fastest clock.
+pub fn may_live(claims: &Claims, token_type: Type, now: i64) -> bool {
+    has_life(claims, token_type) && claims.iat <= now.saturating_add(seconds(RETENTION))
+}
+
+fn has_life(claims: &Claims, token_type: Type) -> bool {
+    (1..=seconds(token_type.longest_life())).contains(&claims.exp.saturating_sub(claims.iat))
+}
+
 fn times(claims: &Claims, token_type: Type, now: i64) -> Result<(), Refusal> {
     let leeway = seconds(LEEWAY);
     if claims.sub.is_empty() || claims.jti.is_empty() {
         return Err(Refusal::Invalid(InvalidTokenReason::Claims));
     }
-    let life = claims.exp.saturating_sub(claims.iat);
-    if life <= 0 || life > seconds(token_type.longest_life()) {
+    if !has_life(claims, token_type) {
         return Err(Refusal::Invalid(InvalidTokenReason::Times));
     }
     if claims.iat > now.saturating_add(leeway) || claims.nbf > now.saturating_add(leeway) {

@@ -11,14 +11,11 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::is_key_name;
+use super::{is_key_name, rsa};
 use crate::json;
 
 /// Members of the JWKs of private or shared keys (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
-/// The sizes of RSA keys, in bytes of their modulus: 2048 to 8192 bits.
-const MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// What others may sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -64,7 +61,10 @@ pub enum JwkError {
     #[error("a key is not for signatures: its `use`, `key_ops` or `alg` says so")]
     Purpose,
     /// A member is missing or malformed, or the key is too weak.
-    #[error("a key is malformed, or an RSA key has not 2048 to 8192 bits")]
+    #[error(
+        "a key is malformed, or an RSA key has not 2048 to 8192 bits, an exponent that is even, 1 or beyond 32 bits, or the form of \
+         CVE-2017-15361 (ROCA)"
+    )]
     Malformed,
     /// A name that could not stand in a header, or twice.
     #[error("a `kid` is not 1 to 128 visible characters, or comes twice")]
@@ -190,8 +190,9 @@ fn parsed(algorithm: ForeignAlgorithm, jwk: &Map<String, Value>) -> Option<Parse
             ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()
         }
         ForeignAlgorithm::Rs256 => {
-            let n = bytes("n").filter(|n| MODULUS.contains(&n.len()) && n.first() != Some(&0))?;
-            RsaPublicKeyComponents { n, e: bytes("e")? }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
+            let n = bytes("n").filter(|n| rsa::is_modulus(n) && !rsa::is_roca(n))?;
+            let e = bytes("e").filter(|e| rsa::is_exponent(e))?;
+            RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
         }
     }
 }

