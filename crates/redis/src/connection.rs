@@ -1,6 +1,6 @@
 //! One connection to a server: commands go out as they come, and are answered in their order.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, future::ready, io, pin::pin, sync::Arc};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
@@ -81,9 +81,16 @@ async fn drive(
 ) -> io::Error {
     let (input, output) = tokio::io::split(stream);
     let (sent, waiting) = mpsc::channel(max_in_flight);
+    let mut receiving = pin!(receive(input, waiting, max_reply_bytes));
     let ended = tokio::select! {
-        ended = send(output, commands, sent) => ended,
-        ended = receive(input, waiting, max_reply_bytes) => ended,
+        biased;
+        ended = &mut receiving => ended,
+        // What it said before it closed, such as an alert of TLS, tells more than that it closed.
+        ended = send(output, commands, sent) => tokio::select! {
+            biased;
+            told = receiving => told,
+            () = ready(()) => ended,
+        },
     };
     ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

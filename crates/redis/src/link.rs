@@ -10,7 +10,7 @@ use std::time::Duration;
 use accord_runtime::backoff::Backoff;
 use accord_runtime::rate_limited_log::RateLimitedLog;
 use accord_runtime::reload::Reloading;
-use accord_runtime::tls::{ClientTlsConfig, TlsError};
+use accord_runtime::tls::{ClientTlsConfig, HandshakeFailure, TlsError};
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -69,6 +69,8 @@ impl Common {
 enum LinkError {
     #[error("it can't be reached: {0}; check `{1}.url`")]
     Connect(#[source] io::Error, &'static str),
+    #[error("{0} ({1}); in `{2}`: {remedy}", remedy = .0.remedy())]
+    Tls(HandshakeFailure, #[source] io::Error, &'static str),
     #[error("it did not answer a new connection within `{0}.connect_timeout`; check `{0}.url`")]
     Elapsed(&'static str),
     #[error(transparent)]
@@ -79,6 +81,16 @@ enum LinkError {
     Ended(#[source] io::Error),
     #[error("it left {MOST_FAILURES} commands in a row unanswered within `{0}.timeout`, or refused them")]
     Silent(&'static str),
+}
+
+impl LinkError {
+    /// What TLS says of a failure; otherwise, what else there is to say of it.
+    fn of(error: io::Error, other: impl FnOnce(io::Error) -> Self, section: &'static str) -> Self {
+        match HandshakeFailure::of(&error) {
+            Some(failure) => Self::Tls(failure, error, section),
+            None => other(error),
+        }
+    }
 }
 
 /// A stream of either kind.
@@ -149,11 +161,12 @@ impl Link {
         let Options { section, connect_timeout: limit, max_in_flight, max_reply_bytes, .. } = self.common.options;
         let elapsed = |_| LinkError::Elapsed(section);
         let stream = timeout(limit, self.connect()).await.map_err(elapsed)?;
-        let stream = stream.map_err(|error| LinkError::Connect(error, section))?;
+        let failed = |error| LinkError::of(error, |error| LinkError::Connect(error, section), section);
+        let stream = stream.map_err(failed)?;
         let (connection, driving) = Connection::over(stream, max_in_flight, max_reply_bytes);
         let mut driving = pin!(driving);
         tokio::select! {
-            ended = &mut driving => return Err(LinkError::Ended(ended)),
+            ended = &mut driving => return Err(LinkError::of(ended, LinkError::Ended, section)),
             greeted = timeout(limit, self.greet(&connection)) => greeted.map_err(elapsed)??,
         }
         let live = Arc::new(Live { connection, failures: AtomicU32::new(0), given_up: Notify::new() });

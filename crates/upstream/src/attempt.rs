@@ -5,16 +5,18 @@ use std::sync::Arc;
 use accord_runtime::criticality;
 use accord_runtime::deadline::{self, Elapsed, within};
 use accord_runtime::request;
-use accord_runtime::trace;
+use accord_runtime::trace::ClientSpan;
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Response, header};
 use tonic::Code;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::adaptive_limit::Timing;
 use crate::balance::{Picked, Upstream};
 use crate::body::ResponseBody;
 use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
+use crate::discovery::Address;
 use crate::exchange;
 use crate::failure::Failure;
 use crate::payload::{Payload, RequestBody};
@@ -62,19 +64,13 @@ impl Upstream {
         if let Some(record) = call.record {
             record.add_attempt(picked.endpoint().label());
         }
-        let span = trace::client_span(|| {
-            tracing::info_span!(
-                "upstream",
-                otel.kind = "client",
-                otel.name = call.path.as_str().trim_start_matches('/'),
-                rpc.system.name = "grpc",
-                server.address = picked.endpoint().label(),
-            )
-        });
+        let traced = ClientSpan::open(call.deadline, || span(call, picked.endpoint().address()));
+        let span = traced.as_ref().map_or_else(Span::none, |traced| traced.span().clone());
         let timing = self.time(call, picked.in_flight.since(), payload.is_here());
         let sending = exchange::send(self, picked, call.path, || head(call, previous), payload);
         let sent = within(call.deadline, sending.instrument(span)).await;
-        let sent = sent.unwrap_or(Err(TransportError::DeadlineExceeded));
+        let mut sent = sent.unwrap_or(Err(TransportError::DeadlineExceeded));
+        end_with(traced, &mut sent);
         if let Some(timing) = timing {
             timed(timing, &sent, payload.is_here());
         }
@@ -117,6 +113,37 @@ impl Upstream {
     }
 }
 
+/// The span of an attempt, by OpenTelemetry's conventions for gRPC. Where it goes is what is configured; the endpoint is the one that is
+/// tried first.
+fn span(call: &Call<'_>, to: &Address) -> Span {
+    let (method, authority) = (call.path.as_str().trim_start_matches('/'), &to.url.authority);
+    let port = authority.port_u16().unwrap_or(if to.url.scheme == Scheme::HTTPS { 443 } else { 80 });
+    tracing::info_span!(
+        "upstream",
+        otel.kind = "client",
+        otel.name = method,
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        server.address = authority.host().trim_matches(['[', ']']),
+        server.port = i64::from(port),
+        network.peer.address = %to.socket.ip(),
+        network.peer.port = i64::from(to.socket.port()),
+    )
+}
+
+/// The span of an attempt ends with it: with the last byte of its answer, where there is one.
+fn end_with(traced: Option<ClientSpan>, sent: &mut Result<Response<ResponseBody>, TransportError>) {
+    let Some(traced) = traced else { return };
+    match sent {
+        Err(error) => traced.break_off(error.code()),
+        Ok(response) => match status::code(response.headers()) {
+            Some(code) => traced.end(code),
+            None if is_in_grpc(response) => response.body_mut().trace(traced),
+            None => traced.end(Failure::NotGrpc(response.status()).code()),
+        },
+    }
+}
+
 /// What an attempt says of how long answers take. An error is often quick, and one of transport says nothing; a time that is over
 /// says how long it was at least, unless it was the caller's, who had not sent the request.
 fn timed(timing: Timing<'_>, sent: &Result<Response<ResponseBody>, TransportError>, is_sent: bool) {
@@ -156,12 +183,15 @@ fn head(call: &Call<'_>, previous: u32) -> HeaderMap {
 
 /// Refuses what a server answers that knows no gRPC, before its body is taken for messages.
 fn in_grpc(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Failure> {
+    if is_in_grpc(&response) { Ok(response) } else { Err(Failure::NotGrpc(response.status())) }
+}
+
+fn is_in_grpc(response: &Response<ResponseBody>) -> bool {
     let headers = response.headers();
-    let in_grpc = if headers.contains_key("grpc-status") {
+    if headers.contains_key("grpc-status") {
         status::has_status(headers)
     } else {
         let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
         response.status() == http::StatusCode::OK && content_type.starts_with(grpc::CONTENT_TYPE.as_bytes())
-    };
-    if in_grpc { Ok(response) } else { Err(Failure::NotGrpc(response.status())) }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::deadline::trailers;
 use accord_runtime::fault;
+use accord_runtime::trace::ClientSpan;
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
@@ -38,6 +39,8 @@ pub(crate) struct InFlightGuards {
     pub in_flight: InFlight,
     pub lease: Lease,
     pub admission: Option<Admission>,
+    /// Where the call is sampled.
+    pub traced: Option<ClientSpan>,
 }
 
 impl ResponseBody {
@@ -67,6 +70,13 @@ impl ResponseBody {
         }
     }
 
+    /// Ends the span of the call with the answer.
+    pub(crate) fn trace(&mut self, traced: ClientSpan) {
+        if let Some(guards) = &mut self.guards {
+            guards.traced = Some(traced);
+        }
+    }
+
     /// Lets go of the stream, and of all that the call held.
     fn end(&mut self) -> Option<InFlightGuards> {
         self.stream = None;
@@ -74,12 +84,16 @@ impl ResponseBody {
     }
 
     fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
-        let guards = self.end();
+        let mut guards = self.end();
+        let traced = guards.as_mut().and_then(|guards| guards.traced.take());
         if let Some(guards) = guards.as_ref().filter(|_| TransportError::is_of_connection(error)) {
             guards.in_flight.endpoint().pool().replace(&guards.lease);
         }
         let is_requests = guards.is_some_and(|guards| guards.sending.is_broken());
         let error = if is_requests { TransportError::RequestBroken } else { TransportError::of(error).after_head() };
+        if let Some(traced) = traced {
+            traced.break_off(error.code());
+        }
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -107,9 +121,8 @@ impl Body for ResponseBody {
         }
         match ready!(stream.poll_trailers(context)) {
             Ok(trailers) => {
-                let guards = this.end();
-                if let (Some(guards), Some(trailers)) = (guards, &trailers) {
-                    judge(&guards.in_flight, trailers);
+                if let Some(guards) = this.end() {
+                    finish(guards, trailers.as_ref());
                 }
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(bounded(trailers, this.max_header_bytes).0))))
             }
@@ -119,6 +132,16 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
+    }
+}
+
+/// An answer is whole, with these trailers.
+fn finish(guards: InFlightGuards, trailers: Option<&HeaderMap>) {
+    if let Some(trailers) = trailers {
+        judge(&guards.in_flight, trailers);
+    }
+    if let Some(traced) = guards.traced {
+        traced.end(trailers.and_then(status::code).unwrap_or(Code::Internal));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError};
+use accord_runtime::tls::HandshakeFailure;
+use rustls::AlertDescription;
 
 /// Why no connection could be made, and what the system said.
 #[derive(Debug, thiserror::Error)]
@@ -32,27 +33,12 @@ pub enum ConnectCause {
     /// The network does not lead there.
     #[error("its address can't be reached")]
     Unreachable,
-    /// It was called with TLS.
-    #[error("it was called with TLS and does not speak it")]
-    NotTls,
     /// It was called without TLS.
     #[error("it was called in plaintext and speaks TLS")]
     Tls,
-    /// Nobody who is trusted vouches for it.
-    #[error("no trusted authority vouches for its certificate")]
-    Untrusted,
-    /// Somebody else's certificate.
-    #[error("its certificate is for another name")]
-    WrongName,
-    /// A certificate that has ended, or not begun.
-    #[error("its certificate is not valid at this time")]
-    Expired,
-    /// It asks who calls.
-    #[error("it accepts no caller without a certificate that it trusts")]
-    ClientCertificate,
-    /// Something else about TLS.
-    #[error("the TLS handshake with it failed")]
-    Handshake,
+    /// TLS does not come to stand.
+    #[error(transparent)]
+    Handshake(HandshakeFailure),
     /// A web server, most often on another port than that for gRPC.
     #[error("it speaks HTTP/1 there, and gRPC needs HTTP/2")]
     Http1,
@@ -62,9 +48,6 @@ pub enum ConnectCause {
 }
 
 impl ConnectCause {
-    /// How many there are.
-    pub(crate) const COUNT: usize = Self::NotHttp2 as usize + 1;
-
     /// What whoever runs the caller can do about it.
     pub fn remedy(self) -> &'static str {
         match self {
@@ -74,13 +57,8 @@ impl ConnectCause {
             Self::TimedOut | Self::Unreachable => {
                 "check host, port and scheme of its URL, and that no firewall or network policy lies between"
             }
-            Self::NotTls => "write http:// in its URL, or let it serve with TLS",
             Self::Tls => "write https:// in its URL, and name its authority in `tls.ca_file`",
-            Self::Untrusted => "name the authority that signed it in `tls.ca_file`",
-            Self::WrongName => "call it by a name that stands in its certificate",
-            Self::Expired => "renew its certificate, or set the clock",
-            Self::ClientCertificate => "give `tls.cert_file` and `tls.key_file`, signed by an authority that it trusts",
-            Self::Handshake => "let both sides speak TLS 1.2 or 1.3",
+            Self::Handshake(failure) => failure.remedy(),
             Self::Http1 => "give the port on which it serves gRPC",
             Self::NotHttp2 => "give the port on which it serves gRPC, and https:// where it asks for TLS",
         }
@@ -120,7 +98,7 @@ impl ConnectError {
     }
 
     pub(crate) fn of_tls(error: io::Error) -> Self {
-        Self::new(tls_cause(&error).unwrap_or(ConnectCause::Handshake), error)
+        Self::new(tls_cause(&error).unwrap_or(ConnectCause::Handshake(HandshakeFailure::Other)), error)
     }
 
     /// HTTP/2 did not begin. What came in its place says more than HTTP/2's error.
@@ -152,25 +130,9 @@ impl FirstRead {
 }
 
 fn tls_cause(error: &io::Error) -> Option<ConnectCause> {
-    use AlertDescription as Alert;
-    use CertificateError as Certificate;
-    let cause = match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidMessage(_) => ConnectCause::NotTls,
-        rustls::Error::InvalidCertificate(
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        ) => ConnectCause::WrongName,
-        rustls::Error::InvalidCertificate(
-            Certificate::Expired
-            | Certificate::ExpiredContext { .. }
-            | Certificate::NotValidYet
-            | Certificate::NotValidYetContext { .. },
-        ) => ConnectCause::Expired,
-        rustls::Error::InvalidCertificate(_) => ConnectCause::Untrusted,
-        rustls::Error::AlertReceived(Alert::NoApplicationProtocol) => ConnectCause::Http1,
-        rustls::Error::AlertReceived(
-            Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA | Alert::CertificateUnknown,
-        ) => ConnectCause::ClientCertificate,
-        _ => ConnectCause::Handshake,
-    };
-    Some(cause)
+    let alert = error.get_ref().and_then(|error| error.downcast_ref());
+    if let Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) = alert {
+        return Some(ConnectCause::Http1);
+    }
+    HandshakeFailure::of(error).map(ConnectCause::Handshake)
 }

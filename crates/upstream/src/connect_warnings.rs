@@ -15,13 +15,13 @@ const AGAIN: Duration = Duration::from_mins(10);
 pub(crate) struct ConnectWarnings {
     upstream: Box<str>,
     endpoint: Box<str>,
-    last: Mutex<[Option<Instant>; ConnectCause::COUNT]>,
+    /// Of which cause, and when: one for each cause at most.
+    last: Mutex<Vec<(ConnectCause, Instant)>>,
 }
 
 impl ConnectWarnings {
     pub(crate) fn new(upstream: &str, endpoint: &str) -> Self {
-        let last = Mutex::new([None; ConnectCause::COUNT]);
-        Self { upstream: upstream.into(), endpoint: endpoint.into(), last }
+        Self { upstream: upstream.into(), endpoint: endpoint.into(), last: Mutex::default() }
     }
 
     /// A connection could not be made.
@@ -37,12 +37,13 @@ impl ConnectWarnings {
     fn is_due(&self, cause: ConnectCause) -> bool {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = &mut last[cause as usize];
-        let is_due = said.is_none_or(|said| now.saturating_duration_since(said) >= AGAIN);
-        if is_due {
-            *said = Some(now);
+        let is_fresh = |said: Instant| now.saturating_duration_since(said) < AGAIN;
+        if last.iter().any(|(of, said)| *of == cause && is_fresh(*said)) {
+            return false;
         }
-        is_due
+        last.retain(|(of, _)| *of != cause);
+        last.push((cause, now));
+        true
     }
 }
 

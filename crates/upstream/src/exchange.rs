@@ -145,7 +145,8 @@ impl Begun {
         }
         // Until all of the request is there, the upstream waits for its caller.
         let latency = self.sent_after.map(|sent| elapsed.saturating_sub(sent));
-        let guards = InFlightGuards { sending: self.sending, in_flight, lease: self.lease, admission: None };
+        let (sending, lease) = (self.sending, self.lease);
+        let guards = InFlightGuards { sending, in_flight, lease, admission: None, traced: None };
         Response::from_parts(parts, ResponseBody::new(stream, latency, max_header_bytes, guards))
     }
 }

@@ -50,6 +50,7 @@ mod failure;
 pub mod grpc;
 mod health_status;
 pub mod metadata;
+pub mod declared_metrics;
 mod metrics;
 
 pub use adaptive_limit::TimedMethod;

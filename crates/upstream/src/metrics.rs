@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accord_api::accord::policy::v1::Criticality;
+use accord_metric::{Declared, kind};
 use accord_runtime::criticality;
 use arc_swap::ArcSwapOption;
 use opentelemetry::KeyValue;
@@ -12,6 +13,10 @@ use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 
 use crate::adaptive_limit::AdaptiveLimit;
 use crate::bulkhead::Bulkhead;
+use crate::declared_metrics::{
+    ATTEMPTS, DURATION, EJECTIONS, ENDPOINTS, IN_FLIGHT, IN_FLIGHT_LIMIT, NOT_OWNER, OVERLOADED, UNLOADED_LATENCY,
+    WAITING, WAITING_LIMIT,
+};
 
 /// The label of attempts that tells those that were answered from those that failed in transport.
 const RESPONSE_HEADERS: &str = "response_headers_received";
@@ -92,29 +97,11 @@ impl Metrics {
         let name = KeyValue::new("upstream", upstream.to_owned());
         Self {
             observed: Observed::of(name.clone(), bulkhead.clone()),
-            attempts: meter
-                .u64_counter("accord.upstream.attempts")
-                .with_description("Attempts sent to an upstream, by whether response headers came")
-                .build(),
-            duration: meter
-                .f64_histogram("accord.upstream.duration")
-                .with_unit("s")
-                .with_description("Time from sending an attempt to its response headers")
-                .build(),
-            refused: meter
-                .u64_counter("accord.upstream.overloaded")
-                .with_description(
-                    "Calls refused because an upstream had as many as it may, by which limit and criticality",
-                )
-                .build(),
-            ejections: meter
-                .u64_counter("accord.upstream.ejections")
-                .with_description("Ejections of an upstream's endpoints, by cause")
-                .build(),
-            not_owner: meter
-                .u64_counter("accord.upstream.not_owner")
-                .with_description("Calls that another endpoint took than the owner of their key, by cause")
-                .build(),
+            attempts: ATTEMPTS.counter(&meter),
+            duration: DURATION.histogram(&meter),
+            refused: OVERLOADED.counter(&meter),
+            ejections: EJECTIONS.counter(&meter),
+            not_owner: NOT_OWNER.counter(&meter),
             attempted: Default::default(),
             name: upstream.into(),
             upstream: [name],
@@ -189,26 +176,11 @@ impl Observed {
         let (serving, adaptive_limit) = (AtomicU64::new(UNKNOWN), ArcSwapOption::empty());
         let observed = Arc::new(Self { upstream: [upstream], bulkhead, serving, adaptive_limit });
         let limit = |it: &Self| it.adaptive_limit.load_full();
-        observed
-            .gauge("accord.upstream.in_flight", "Calls in flight at an upstream", |it| Some(it.bulkhead.in_flight()));
-        observed.gauge("accord.upstream.in_flight.limit", "Calls that may be in flight at an upstream", |it| {
-            Some(it.bulkhead.most())
-        });
-        observed.gauge(
-            "accord.upstream.endpoints",
-            "Endpoints of an upstream that were SERVING at their last health check",
-            |it| Some(it.serving.load(Ordering::Relaxed)).filter(|serving| *serving != UNKNOWN),
-        );
-        observed.gauge(
-            "accord.upstream.waiting.limit",
-            "Calls that may wait for the head of an upstream's answer: its adaptive limit",
-            move |it| Some(limit(it)?.limit()),
-        );
-        observed.gauge(
-            "accord.upstream.waiting",
-            "Unary calls that wait for the head of an upstream's answer",
-            move |it| Some(limit(it)?.waiting()),
-        );
+        observed.gauge(&IN_FLIGHT, |it| Some(it.bulkhead.in_flight()));
+        observed.gauge(&IN_FLIGHT_LIMIT, |it| Some(it.bulkhead.most()));
+        observed.gauge(&ENDPOINTS, |it| Some(it.serving.load(Ordering::Relaxed)).filter(|serving| *serving != UNKNOWN));
+        observed.gauge(&WAITING_LIMIT, move |it| Some(limit(it)?.limit()));
+        observed.gauge(&WAITING, move |it| Some(limit(it)?.waiting()));
         observed.show_unloaded_latency();
         observed
     }
@@ -216,35 +188,25 @@ impl Observed {
     /// Shows a figure for as long as the upstream lives.
     fn gauge(
         self: &Arc<Self>,
-        name: &'static str,
-        description: &'static str,
+        metric: &Declared<kind::Gauge>,
         figure: impl Fn(&Self) -> Option<u64> + Send + Sync + 'static,
     ) {
         let shown = Arc::downgrade(self);
-        let _ = accord_runtime::telemetry::meter()
-            .u64_observable_gauge(name)
-            .with_description(description)
-            .with_callback(move |gauge| {
-                let Some(shown) = shown.upgrade() else { return };
-                if let Some(figure) = figure(&shown) {
-                    gauge.observe(figure, &shown.upstream);
-                }
-            })
-            .build();
+        metric.observe(&accord_runtime::telemetry::meter(), move |gauge| {
+            let Some(shown) = shown.upgrade() else { return };
+            if let Some(figure) = figure(&shown) {
+                gauge.observe(figure, &shown.upstream);
+            }
+        });
     }
 
     fn show_unloaded_latency(self: &Arc<Self>) {
         let shown = Arc::downgrade(self);
-        let _ = accord_runtime::telemetry::meter()
-            .f64_observable_gauge("accord.upstream.latency.unloaded")
-            .with_unit("s")
-            .with_description("Time to the head of an upstream's answer that is expected without a queue")
-            .with_callback(move |gauge| {
-                let Some(shown) = shown.upgrade() else { return };
-                if let Some(latency) = shown.adaptive_limit.load().as_ref().and_then(|limit| limit.unloaded_latency()) {
-                    gauge.observe(latency.as_secs_f64(), &shown.upstream);
-                }
-            })
-            .build();
+        UNLOADED_LATENCY.observe_f64(&accord_runtime::telemetry::meter(), move |gauge| {
+            let Some(shown) = shown.upgrade() else { return };
+            if let Some(latency) = shown.adaptive_limit.load().as_ref().and_then(|limit| limit.unloaded_latency()) {
+                gauge.observe(latency.as_secs_f64(), &shown.upstream);
+            }
+        });
     }
 }

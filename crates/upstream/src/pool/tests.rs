@@ -1,11 +1,11 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use accord_test_certificates::{Authority, roots};
 use http::{Request, Response};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -69,19 +69,11 @@ async fn keepalive_interval_doubles_after_enhance_your_calm() {
     timeout(PATIENCE, doubled).await.unwrap();
 }
 
-/// Who signs certificates.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
 /// A server of one certificate that answers everything, with the count of its connections.
-async fn encrypted(authority: &CertifiedIssuer<'static, KeyPair>) -> (String, Arc<AtomicUsize>) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.into()], key).unwrap();
+async fn encrypted(authority: &Authority) -> (String, Arc<AtomicUsize>) {
+    let own = authority.issue(&["127.0.0.1"]);
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![own.der.clone()], own.key_der()).unwrap();
     let (acceptor, connections) = (TlsAcceptor::from(Arc::new(config)), Arc::<AtomicUsize>::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
@@ -110,13 +102,12 @@ async fn call(lease: &Lease) -> Response<h2::RecvStream> {
 async fn changed_authority_holds_for_new_connections_and_leaves_calls_on_the_old_ones() {
     accord_runtime::tls::install_provider();
     let directory = tempfile::tempdir().unwrap();
-    let (file, ours, other) = (directory.path().join("ca.pem"), authority(), authority());
+    let (file, ours, other) = (directory.path().join("ca.pem"), Authority::named("ours"), Authority::named("other"));
     fs::write(&file, ours.pem()).unwrap();
     let read = file.clone();
     let trust =
         Reloading::new("client_tls", vec![file.clone()], Duration::from_millis(1), move || -> Result<_, String> {
-            let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_file(&read).unwrap()).unwrap();
+            let roots = roots([&CertificateDer::from_pem_file(&read).unwrap()]);
             Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
         });
     let trust = trust.unwrap();

@@ -14,6 +14,7 @@ mod limits;
 mod resets;
 mod responses;
 mod retries;
+mod spans;
 mod tls;
 mod uploads;
 mod workers;

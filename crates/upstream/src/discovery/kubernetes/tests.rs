@@ -1,11 +1,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use accord_test_certificates::Identity;
 use accord_test_kubernetes::{Server, status};
 use accord_test_log::Log;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
@@ -193,13 +192,13 @@ async fn port_that_no_slice_has_is_logged_once_with_those_that_there_are() {
 
 /// An API server with TLS, and the files that a service account has.
 async fn mounted(directory: &Path) -> (Server, KubernetesConfig) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let own = Identity::self_signed(&["localhost"]);
     accord_runtime::tls::install_provider();
-    let tls = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let tls =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![own.der.clone()], own.key_der()).unwrap();
     let server = Server::with(Some(TlsAcceptor::from(Arc::new(tls)))).await;
     let (ca_file, token_file) = (directory.join("ca.crt"), directory.join("token"));
-    std::fs::write(&ca_file, cert.pem()).unwrap();
+    std::fs::write(&ca_file, own.certificate).unwrap();
     std::fs::write(&token_file, "secret").unwrap();
     let config = KubernetesConfig { url: server.url.clone(), token_file, ca_file };
     (server, config)
