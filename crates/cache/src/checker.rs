@@ -11,6 +11,8 @@ use opentelemetry::metrics::{Counter, Meter};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::declared_metrics::{CHECKS, SUPERSEDED_BEFORE_READ};
+
 /// The section `[checker]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,15 +47,11 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new(config: &CheckerConfig, meter: &Meter) -> Self {
-        let counter = |name: &'static str, what: &'static str| meter.u64_counter(name).with_description(what).build();
         Self {
             config: config.clone(),
             turn: Arc::new(Semaphore::new(1)),
-            checks: counter("accord.cache.checks", "Hits that were compared with their upstream, by result"),
-            superseded: counter(
-                "accord.cache.superseded_before_read",
-                "Hits that were compared and are not what the upstream said, without an invalidation, by method",
-            ),
+            checks: CHECKS.counter(meter),
+            superseded: SUPERSEDED_BEFORE_READ.counter(meter),
         }
     }
 
@@ -85,7 +83,7 @@ impl Checker {
         self.checks.add(1, &[KeyValue::new("result", result(checked)), KeyValue::new("level", level)]);
         if checked == Checked::Superseded {
             tracing::warn!(method, level, "a hit was not what its upstream says, and no invalidation came");
-            self.superseded.add(1, &[KeyValue::new("rpc_method", method)]);
+            self.superseded.add(1, &[KeyValue::new("rpc.method", method)]);
         }
     }
 }

@@ -6,7 +6,7 @@ mod stats;
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
-use accord_runtime::cli::{Binary, Newest, Sections, Settings};
+use accord_runtime::cli::{Binary, Metric, Newest, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::workers::Workers;
 use accord_upstream::config as upstream;
@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use self::outbox::OutboxCommand;
 use self::stats::Stats;
 use crate::config::Config;
-use crate::{serve, upstreams};
+use crate::{declared_metrics, serve, upstreams};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,12 @@ Examples:
 
   Whether it is as configured, and how far it was read; exit status 1 where it is not:
     accord-cache outbox status --config cache.toml --output json";
+
+const OF_COMMANDS: [(&str, &str); 3] = [
+    ("outbox install", "accord-cache outbox install --config cache.toml --url postgres://owner@db/shop"),
+    ("outbox uninstall", "accord-cache outbox uninstall shop --config cache.toml --url postgres://owner@db/shop"),
+    ("outbox status", "accord-cache outbox status --config cache.toml --output json"),
+];
 
 /// The binary.
 pub struct AccordCache;
@@ -76,7 +82,14 @@ impl Binary for AccordCache {
     const NAME: &'static str = "accord-cache";
     const ABOUT: &'static str = "Answers of declared reads, kept while their contracts allow; namespaces of keys; invalidations; idempotency records.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const COMMAND_EXAMPLES: &'static [(&'static str, &'static str)] = &OF_COMMANDS;
     const RELOADED: &'static [&'static str] = &upstreams::RELOADED;
+    const METRICS: &'static [&'static [Metric]] = &[
+        accord_mesh::declared_metrics::METRICS,
+        accord_upstream::declared_metrics::METRICS,
+        accord_readthrough::declared_metrics::METRICS,
+        declared_metrics::METRICS,
+    ];
     type Config = Config;
     type Flags = Flags;
     type Command = Command;

@@ -18,6 +18,7 @@ use opentelemetry::{
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
+use crate::declared_metrics::{CONSISTENCY_TOKENS, REQUIREMENTS};
 use crate::forced_loads::ForcedLoads;
 use crate::malformed::bounded;
 
@@ -107,16 +108,10 @@ impl ConsistencyTokens {
         let make = move || file.as_deref().map_or_else(|| Ok(own.clone()), token_key);
         let files = config.token_key_file.clone().into_iter().collect();
         let meter = accord_runtime::telemetry::meter();
-        let requirements = meter
-            .u64_counter("accord.cache.requirements")
-            .with_description("Reads by the strictest that their callers required")
-            .build();
+        let requirements = REQUIREMENTS.counter(&meter);
         let required = ["minimize_latency", "max_staleness", "at_least_as_fresh", "strong"];
         let requirements = Arc::new(required.map(|name| requirements.bind(&[KeyValue::new("requirement", name)])));
-        let passed = meter
-            .u64_counter("accord.cache.consistency_tokens")
-            .with_description("Consistency tokens that reads passed, by what became of them")
-            .build();
+        let passed = CONSISTENCY_TOKENS.counter(&meter);
         let (key, forced) =
             (Reloading::new("consistency_token_key", files, INTERVAL, make)?, Arc::new(ForcedLoads::new()));
         Ok(Self { key, passed, requirements, forced })

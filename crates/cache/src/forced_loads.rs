@@ -19,6 +19,8 @@ use opentelemetry::metrics::Counter;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
+use crate::declared_metrics::FORCED_LOADS_DELAYED;
+
 /// The least time between two of them, of one key and principal.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -43,12 +45,7 @@ impl fmt::Debug for ForcedLoads {
 
 impl ForcedLoads {
     pub(crate) fn new() -> Self {
-        let delayed = accord_runtime::telemetry::meter()
-            .u64_counter("accord.cache.forced_loads.delayed")
-            .with_description(
-                "Reads that waited, since a token that can't be judged made a load of their key a moment before",
-            )
-            .build();
+        let delayed = FORCED_LOADS_DELAYED.counter(&accord_runtime::telemetry::meter());
         let next = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
         Self { started: Instant::now(), hasher: RandomState::new(), next, delayed }
     }

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 mod data_lock;
 pub mod serve;
+pub mod declared_metrics;
 
 // The way of a request.
 mod service;

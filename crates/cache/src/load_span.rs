@@ -15,7 +15,9 @@ pub(crate) async fn traced<T>(
     path: &PathAndQuery,
     load: impl Future<Output = T>,
 ) -> (T, Option<LoadTrace>) {
-    let span = || tracing::info_span!("load", otel.kind = "client", rpc.method = %path);
+    // The calls that it takes have spans of their own, which are those of a client.
+    let method = path.as_str().trim_start_matches('/');
+    let span = || tracing::info_span!("load", otel.kind = "internal", rpc.system.name = "grpc", rpc.method = method);
     let call = read.clone().child(|| trace::client_span(span));
     let trace = trace::span_ids(&call).map(|SpanIds { trace_id, span_id }| LoadTrace { trace_id, span_id });
     (call.instrument(load).await, trace)

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 pub use postgres::PostgresLog;
 
 use crate::config::LogConfig;
+use crate::declared_metrics::LOG_VERIFICATIONS;
 use crate::origin::Loader;
 
 /// The engine as it runs in production.
@@ -71,10 +72,7 @@ pub(crate) async fn follow(engine: &LiveEngine, replica: &LiveReplica, config: &
 }
 
 async fn verify(engine: &LiveEngine, replica: &LiveReplica, news: &Notify) {
-    let verifications = accord_runtime::telemetry::meter()
-        .u64_counter("accord.cache.log.verifications")
-        .with_description("Verifications of the invalidation log, by result")
-        .build();
+    let verifications = LOG_VERIFICATIONS.counter(&accord_runtime::telemetry::meter());
     let mut has_failed = false;
     loop {
         let verified = replica.verify().await;

@@ -14,6 +14,7 @@ use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
+use crate::declared_metrics::NAMESPACE_WATCHERS;
 use crate::malformed::malformed;
 use crate::namespace_origin::KeyOrigin;
 use crate::namespace_origin::query::{QueryConfig, QueryOrigin};
@@ -291,11 +292,7 @@ impl Namespaces {
 /// Shows how many watch a namespace. Namespaces are configured, so their names are few.
 fn observe_watchers(name: &str, watchers: &FairShare) {
     let (held, label) = (Arc::clone(watchers.held()), [KeyValue::new("namespace", name.to_owned())]);
-    let meter = telemetry::meter();
-    let gauge = meter.u64_observable_gauge("accord.cache.namespace.watchers");
-    let gauge = gauge.with_description("Watchers by namespace");
-    // The meter keeps the callback; the handle has nothing more to do.
-    let _ = gauge.with_callback(move |gauge| gauge.observe(held.load(Ordering::Relaxed), &label)).build();
+    NAMESPACE_WATCHERS.observe(&telemetry::meter(), move |gauge| gauge.observe(held.load(Ordering::Relaxed), &label));
 }
 
 fn records_origin(

@@ -37,6 +37,7 @@ use self::clock::ServerClock;
 use self::format::{SEALED_WITH, Sizes, Timed, Unwritten, ValueKey};
 use self::queue::{Waiting, WriteQueue};
 use crate::consistency_tokens::{ConsistencyConfig, secret};
+use crate::declared_metrics::{SECOND_LEVEL_UP, SECOND_LEVEL_WRITES};
 
 /// Values that are written at a time.
 const WRITERS: usize = 16;
@@ -87,14 +88,8 @@ impl SharedStore {
         let (files, make) = (vec![file.clone()], move || value_key(&file));
         let key = Reloading::new("second_level_key", files, INTERVAL, make)?;
         let meter = telemetry::meter();
-        let up = meter
-            .u64_gauge("accord.cache.second_level.up")
-            .with_description("Whether the servers of the second level can be asked: 1 or 0")
-            .build();
-        let writes = meter
-            .u64_counter("accord.cache.second_level.writes")
-            .with_description("Values for the second level, by what became of them")
-            .build();
+        let up = SECOND_LEVEL_UP.gauge(&meter);
+        let writes = SECOND_LEVEL_WRITES.counter(&meter);
         let client = Client::new(options, TEXTS, greeting(&config.key_prefix), up);
         let client = client.context("the second level can't be used as the section `second_level` says")?;
         let (max_value_bytes, compress_from_bytes) = (config.max_value_bytes, config.compress_from_bytes);

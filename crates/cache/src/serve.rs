@@ -12,6 +12,7 @@ use accord_mesh::MeshClient;
 use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, InProcessLog, Limits, Live, MemoryStore, Metrics, Replica};
 use accord_runtime::grpc_server::GrpcServer;
+use accord_runtime::progress::{Progress, Unit};
 use accord_runtime::{
     admin, cli::Newest, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers,
 };
@@ -77,6 +78,8 @@ impl Stores {
     /// Opens what the configuration needs.
     pub async fn open(config: &Config) -> Result<Self> {
         let url = config.records.url.expose();
+        // Its tables are brought up to date as well.
+        let _opening = Progress::begin("opening the store", Unit::Time);
         let idempotency = Records::open(url).await?;
         let has_keys = config.namespace.iter().any(|namespace| namespace.records.is_some());
         Ok(Self { idempotency, keys: if has_keys { Some(KeyRecords::open(url).await?) } else { None } })
@@ -105,7 +108,7 @@ async fn check_queries(config: &Config) -> Result<()> {
 async fn check_outboxes(config: &Config) -> Result<()> {
     for outbox in &config.outbox {
         let Some(url) = &outbox.url else { continue };
-        let missing = async { Database::connect(url.expose(), &outbox.schema).await?.missing(outbox).await };
+        let missing = async { Database::connect(url, &outbox.schema).await?.missing(outbox).await };
         match missing.await {
             Ok(missing) if missing.is_empty() => {}
             Ok(missing) => {

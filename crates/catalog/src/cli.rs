@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
 use accord_runtime::{
-    cli::{Binary, Newest, NoCommand, Sections, Settings},
+    cli::{Binary, Metric, Newest, NoCommand, Sections, Settings},
     config::{Invalid, Overrides},
     workers::Workers,
 };
@@ -37,6 +37,8 @@ impl Binary for AccordCatalog {
     const NAME: &'static str = "accord-catalog";
     const ABOUT: &'static str = "A small product catalog behind a gRPC API.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const METRICS: &'static [&'static [Metric]] =
+        &[accord_mesh::declared_metrics::METRICS, accord_mesh::declared_metrics::UPSTREAM_METRICS];
     type Config = Config;
     type Flags = Flags;
     type Command = NoCommand;
@@ -65,7 +67,7 @@ impl Binary for AccordCatalog {
 
 #[cfg(test)]
 mod tests {
-    use accord_runtime::cli::{self, accepted_extremes, keeps_default_addresses};
+    use accord_runtime::cli::{self, accepted_extremes, keeps_default_addresses, shell_habits};
 
     use super::*;
 
@@ -84,6 +86,11 @@ mod tests {
         let accepted = accepted_extremes::<AccordCatalog>(directory.path(), LEAST, &texts, |_| {}).unwrap();
         // Whatever else is accepted has no bound: give the new key one.
         assert_eq!(accepted, ["listen.proxy_protocol = true", "admin.proxy_protocol = true"]);
+    }
+
+    #[test]
+    fn commands_have_examples_that_can_be_typed_and_show_as_json() {
+        assert_eq!(shell_habits::<AccordCatalog>(), [""; 0]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
 use accord_runtime::{
-    cli::{Binary, Newest, NoCommand, Sections, Settings},
+    cli::{Binary, Metric, Newest, NoCommand, Sections, Settings},
     config::{Invalid, Overrides},
     workers::Workers,
 };
@@ -39,6 +39,8 @@ impl Binary for AccordOrders {
     const NAME: &'static str = "accord-orders";
     const ABOUT: &'static str = "Baskets and orders behind a gRPC API, for products of the catalog.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const METRICS: &'static [&'static [Metric]] =
+        &[accord_mesh::declared_metrics::METRICS, accord_mesh::declared_metrics::UPSTREAM_METRICS];
     type Config = Config;
     type Flags = Flags;
     type Command = NoCommand;
@@ -68,7 +70,7 @@ impl Binary for AccordOrders {
 
 #[cfg(test)]
 mod tests {
-    use accord_runtime::cli::{self, accepted_extremes, keeps_default_addresses};
+    use accord_runtime::cli::{self, accepted_extremes, keeps_default_addresses, shell_habits};
 
     use super::*;
 
@@ -87,6 +89,11 @@ mod tests {
         let accepted = accepted_extremes::<AccordOrders>(directory.path(), LEAST, &texts, |_| {}).unwrap();
         // Whatever else is accepted has no bound: give the new key one.
         assert_eq!(accepted, ["listen.proxy_protocol = true", "admin.proxy_protocol = true"]);
+    }
+
+    #[test]
+    fn commands_have_examples_that_can_be_typed_and_show_as_json() {
+        assert_eq!(shell_habits::<AccordOrders>(), [""; 0]);
     }
 
     #[test]

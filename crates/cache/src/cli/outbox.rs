@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use accord_runtime::cli::OutputFlag;
 use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::print;
+use accord_runtime::progress::{Progress, Unit};
 use accord_store::StoreUrl;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -80,7 +81,7 @@ impl Which {
 
     async fn connect(&self, outbox: &OutboxConfig) -> anyhow::Result<Database> {
         let url = self.url.as_ref().or(outbox.url.as_ref()).context("the outbox has no URL")?;
-        let connected = Database::connect(url.expose(), &outbox.schema).await;
+        let connected = Database::connect(url, &outbox.schema).await;
         connected.with_context(|| format!("the database of the outbox {} can't be used", outbox.name))
     }
 
@@ -131,7 +132,12 @@ impl Change {
             let mut database = self.which.connect(outbox).await?;
             let own = database.user().await?;
             let reader = self.reader.as_deref().or_else(|| user(outbox)).filter(|reader| *reader != own);
-            let done = database.run(&statements(outbox, reader, is_install)).await;
+            let statements = statements(outbox, reader, is_install);
+            let what = if is_install { "outbox install" } else { "outbox uninstall" };
+            let progress = Progress::begin(what, Unit::Items("statements"));
+            let progress = progress.of(u64::try_from(statements.len()).unwrap_or_default());
+            let done = database.run(&statements, || progress.advance(1)).await;
+            drop(progress);
             done.with_context(|| format!("the outbox {} is left as it was", outbox.name))?;
             print(format!("{}: {}\n", outbox.name, if is_install { "installed" } else { "removed" }))?;
         }

@@ -33,6 +33,8 @@ use uuid::Uuid;
 use super::LiveReplica;
 use schema::{APPENDED, BEGIN, CONFIRMED, FIND_HEAD, FIND_MEMBERS, FIND_OLDEST, MAKE_HEAD, MIGRATIONS};
 
+use crate::declared_metrics::LOG_OPERATION_DURATION;
+
 /// One operation at a time, a notification, and one in reserve for where a connection hangs.
 const CONNECTIONS: Connections = Connections { sqlite: 1, postgres: 3 };
 
@@ -78,13 +80,7 @@ impl PostgresLog {
         let incarnation = Uuid::new_v4().as_bytes().to_vec();
         let making = sqlx::query(MAKE_HEAD).bind(incarnation).execute(pool.connections());
         within(accord_store::ANSWER, async { making.await.map(drop) }).await?;
-        let durations = accord_runtime::telemetry::meter()
-            .f64_histogram("accord.cache.log.operation.duration")
-            .with_unit("s")
-            .with_description(
-                "What operations on the invalidation log take, waiting for those of other replicas included",
-            )
-            .build();
+        let durations = LOG_OPERATION_DURATION.histogram(&accord_runtime::telemetry::meter());
         Ok(Self { pool, senders: senders.max(1), bound: lease / 2, confirmed: AtomicU64::new(0), durations })
     }
 
@@ -182,7 +178,7 @@ impl InvalidationLog for PostgresLog {
 pub(super) async fn listen(url: &StoreUrl, replica: &LiveReplica, news: &Notify) {
     loop {
         let listening = async {
-            let mut listener = PgListener::connect(url.expose()).await?;
+            let mut listener = PgListener::connect(&url.connect_url()?).await?;
             listener.listen(schema::CHANNEL).await?;
             Ok::<_, SqlError>(listener)
         };

@@ -35,7 +35,7 @@ const VERSIONS: [&str; 2] = ["INT8", "INT4"];
 #[serde(default, deny_unknown_fields)]
 pub struct QueryConfig {
     /// The server, `postgres://user@host/database?sslmode=verify-full`; the user needs no more than the right to read. A password
-    /// is better given by the environment, as `PGPASSWORD`. No default.
+    /// is better given by a file, with the parameter `password_file`. No default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<StoreUrl>,
     /// The query. `$1` is an array of keys, as in `= ANY($1)`, and `$2` the tenant, where the query names it. It answers with the

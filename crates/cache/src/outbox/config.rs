@@ -24,7 +24,7 @@ pub struct OutboxConfig {
     #[serde(deserialize_with = "bound::text")]
     pub name: String,
     /// The server, `postgres://accord_reader@host/database?sslmode=verify-full`; the user needs what `accord-cache outbox install`
-    /// grants to it, and nothing else. A password is better given by the environment, as `PGPASSWORD`. No default.
+    /// grants to it, and nothing else. A password is better given by a file, with the parameter `password_file`. No default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<StoreUrl>,
     /// The schema in which `accord_outbox` is. Caches that share no invalidation log need one each. Default: `public`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_store::{ANSWER, within};
+use accord_store::{ANSWER, StoreUrl, within};
 use serde::Serialize;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
@@ -66,9 +66,9 @@ pub(crate) struct Reading {
 }
 
 impl Database {
-    pub(crate) async fn connect(url: &str, schema: &str) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn connect(url: &StoreUrl, schema: &str) -> Result<Self, sqlx::Error> {
         let connecting = async {
-            let mut connection = PgConnection::connect(url).await?;
+            let mut connection = PgConnection::connect(&url.connect_url()?).await?;
             connection.execute(SETTINGS).await?;
             Ok(Self { connection, schema: name(schema) })
         };
@@ -189,11 +189,12 @@ impl Database {
     }
 
     /// Runs these statements as one transaction, without the bounds of a reader.
-    pub(crate) async fn run(&mut self, statements: &[String]) -> Result<(), sqlx::Error> {
+    pub(crate) async fn run(&mut self, statements: &[String], each: impl Fn()) -> Result<(), sqlx::Error> {
         self.connection.execute("SET statement_timeout = '5min'").await?;
         let mut transaction = self.connection.begin().await?;
         for statement in statements {
             transaction.execute(AssertSqlSafe(statement.clone())).await?;
+            each();
         }
         transaction.commit().await
     }

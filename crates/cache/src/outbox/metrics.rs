@@ -7,6 +7,8 @@ use accord_runtime::telemetry;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram};
 
+use crate::declared_metrics::{OUTBOX_DELAY, OUTBOX_FLUSHES, OUTBOX_LAG, OUTBOX_ROWS};
+
 /// The instruments of one outbox.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -31,18 +33,11 @@ impl Metrics {
         let state = Arc::new(Mutex::new(State { read: Instant::now(), rows: 0 }));
         let (of_lag, of_rows, labels) = (Arc::clone(&state), Arc::clone(&state), [label.clone()]);
         let labels_of_rows = labels.clone();
-        // The meter keeps the callbacks; the handles have nothing more to do.
-        let lag = meter.f64_observable_gauge("accord.cache.outbox.lag").with_unit("s");
-        let lag = lag.with_description("Time since everything that was committed had been read, by outbox");
-        let _ =
-            lag.with_callback(move |gauge| gauge.observe(lock(&of_lag).read.elapsed().as_secs_f64(), &labels)).build();
-        let rows = meter.u64_observable_gauge("accord.cache.outbox.rows");
-        let rows = rows.with_description("Rows that are to be read, by outbox");
-        let _ = rows.with_callback(move |gauge| gauge.observe(lock(&of_rows).rows, &labels_of_rows)).build();
-        let flushes = meter.u64_counter("accord.cache.outbox.flushes");
-        let flushes = flushes.with_description("Times that everything was invalidated for an outbox, by cause").build();
-        let delays = meter.f64_histogram("accord.cache.outbox.delay").with_unit("s");
-        let delays = delays.with_description("Time from the write of a row to its invalidation, by outbox").build();
+        OUTBOX_LAG.observe_f64(&meter, move |gauge| {
+            gauge.observe(lock(&of_lag).read.elapsed().as_secs_f64(), &labels);
+        });
+        OUTBOX_ROWS.observe(&meter, move |gauge| gauge.observe(lock(&of_rows).rows, &labels_of_rows));
+        let (flushes, delays) = (OUTBOX_FLUSHES.counter(&meter), OUTBOX_DELAY.histogram(&meter));
         Self { label, flushes, delays, state }
     }
 

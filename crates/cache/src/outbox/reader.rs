@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use accord_readthrough::{Invalidation, Refused, Tag};
 use accord_runtime::backoff::Backoff;
-use accord_store::{ANSWER, within};
+use accord_store::{ANSWER, StoreUrl, within};
 use futures_util::future::join_all;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
@@ -39,6 +39,7 @@ enum Ended {
 /// The reader of one outbox in this process.
 pub struct Reader {
     outbox: OutboxConfig,
+    url: StoreUrl,
     replica: LiveReplica,
     /// What stands in the database while it reads.
     holder: String,
@@ -47,16 +48,19 @@ pub struct Reader {
     metrics: Metrics,
 }
 
-/// The readers of these outboxes, which append to the log of this replica.
+/// The readers of these outboxes, which append to the log of this replica. One without a URL is refused at the start.
 pub fn readers(outboxes: &[OutboxConfig], node: &str, replica: &LiveReplica) -> Vec<Reader> {
-    let reader = |outbox: &OutboxConfig| Reader {
-        outbox: outbox.clone(),
-        replica: replica.clone(),
-        holder: format!("{node} {}", Uuid::new_v4()),
-        rows: outbox.namespaces().map(Tag::rows).collect(),
-        metrics: Metrics::new(&outbox.name),
+    let reader = |outbox: &OutboxConfig| {
+        Some(Reader {
+            url: outbox.url.clone()?,
+            outbox: outbox.clone(),
+            replica: replica.clone(),
+            holder: format!("{node} {}", Uuid::new_v4()),
+            rows: outbox.namespaces().map(Tag::rows).collect(),
+            metrics: Metrics::new(&outbox.name),
+        })
     };
-    outboxes.iter().map(reader).collect()
+    outboxes.iter().filter_map(reader).collect()
 }
 
 /// Reads for as long as this is polled.
@@ -70,9 +74,8 @@ pub async fn follow(readers: &[Reader]) {
 /// Lets other replicas read at once, where they can be told so.
 pub(crate) async fn release(readers: &[Reader]) {
     for reader in readers {
-        let Some(url) = &reader.outbox.url else { continue };
         let released =
-            async { Database::connect(url.expose(), &reader.outbox.schema).await?.release(&reader.holder).await };
+            async { Database::connect(&reader.url, &reader.outbox.schema).await?.release(&reader.holder).await };
         if let Err(error) = within(ANSWER, released).await {
             tracing::info!(%error, outbox = reader.outbox.name, "another reader of the outbox waits for the lease of this one");
         }
@@ -114,11 +117,10 @@ impl Reader {
 
     /// In the life of one connection.
     async fn run(&self) -> Result<std::convert::Infallible, Ended> {
-        let url = self.outbox.url.as_ref().map(accord_store::StoreUrl::expose).unwrap_or_default();
-        let database = Database::connect(url, &self.outbox.schema).await?;
+        let database = Database::connect(&self.url, &self.outbox.schema).await?;
         let news = Notify::new();
         let listen = async {
-            let mut listener = Box::pin(within(ANSWER, PgListener::connect(url))).await?;
+            let mut listener = Box::pin(within(ANSWER, PgListener::connect(&self.url.connect_url()?))).await?;
             listener.listen(CHANNEL).await?;
             loop {
                 listener.recv().await?;

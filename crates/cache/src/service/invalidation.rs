@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::consistency_tokens::ConsistencyTokens;
+use crate::declared_metrics::FLUSHES;
 use crate::malformed::{bounded, malformed};
 use crate::service::{acknowledged, refused};
 
@@ -34,12 +35,7 @@ pub(crate) struct Invalidation<L, O, S, W> {
 
 impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W> {
     pub(crate) fn new(replica: Replica<L, O, S, W>, tokens: ConsistencyTokens) -> Self {
-        let flushes = accord_runtime::telemetry::meter()
-            .u64_counter("accord.cache.flushes")
-            .with_description(
-                "Times that everything loaded was dropped, because invalidations may be missing, by cause",
-            )
-            .build();
+        let flushes = FLUSHES.counter(&accord_runtime::telemetry::meter());
         Self { replica, tokens, flushes }
     }
 

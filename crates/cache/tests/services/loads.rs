@@ -1,6 +1,5 @@
 //! Loads from the upstream, and what becomes of its failures: stale-if-error, deadlines.
 
-use std::fs;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
@@ -13,6 +12,7 @@ use accord_cache::upstreams::Upstreams;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
 use accord_runtime::{current_call::CurrentCall, fault, request::RequestId, shutdown::Shutdown};
+use accord_test_certificates::Identity;
 use accord_upstream::{Client, DiscoveryConfig, Upstream};
 use futures_util::future::join_all;
 use http::HeaderMap;
@@ -132,9 +132,7 @@ async fn stored_answer_holds_no_spare_memory() {
 async fn tls_origin_is_verified_by_its_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    fs::write(&cert_file, own.cert.pem()).unwrap();
-    fs::write(&key_file, own.signing_key.serialize_pem()).unwrap();
+    Identity::self_signed(&["localhost"]).write(&cert_file, &key_file);
     let tls = TlsConfig { cert_file: Some(cert_file.clone()), key_file: Some(key_file), ..TlsConfig::default() };
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig { tls: Some(tls), ..ListenConfig::default() }, shutdown.clone()).await;
