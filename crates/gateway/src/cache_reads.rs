@@ -7,6 +7,8 @@ use opentelemetry::{
 };
 use std::sync::OnceLock;
 
+use crate::declared_metrics::CACHE_READS;
+
 /// Where answers of cached methods may come from.
 const OUTCOMES: [&str; 7] = ["near", "hit", "uri-miss", "stale", "request", "bypass", "not-stored"];
 
@@ -20,10 +22,7 @@ pub(crate) struct CacheReads {
 impl CacheReads {
     /// Counts from zero.
     pub(crate) fn new() -> Self {
-        let reads = accord_runtime::telemetry::meter()
-            .u64_counter("accord.gateway.cache.reads")
-            .with_description("Cached reads, by where their answers came from, the gateway's own memory included")
-            .build();
+        let reads = CACHE_READS.counter(&accord_runtime::telemetry::meter());
         Self { reads, bound: Default::default() }
     }
 

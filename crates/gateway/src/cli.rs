@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
-use accord_runtime::cli::{Binary, Finding, Newest, OutputFlag, Report, Sections, Settings};
+use accord_runtime::cli::{Binary, Finding, Metric, Newest, OutputFlag, Report, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::{print, print_error};
+use accord_runtime::progress::{Progress, Unit};
 use accord_runtime::workers::Workers;
 use accord_upstream::Upstream;
 use accord_upstream::config as upstream;
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand};
 
 use self::diff::DiffArguments;
 use crate::config::{Config, UpstreamConfig};
+use crate::declared_metrics;
 use crate::explain::{self, Explanation};
 use crate::inspect::openapi;
 use crate::live;
@@ -72,6 +74,11 @@ Examples:
 const CONTRACT_EXAMPLES: &str = "\
 Examples:
     accord-gateway contract check --upstream shop=http://shop:9000 --descriptors shop.binpb --strict --output json";
+
+const OF_COMMANDS: [(&str, &str); 1] = [(
+    "contract check",
+    "accord-gateway contract check --upstream shop=http://shop:9000 --descriptors shop.binpb --strict --output json",
+)];
 
 /// The binary.
 pub struct AccordGateway;
@@ -148,7 +155,14 @@ impl Binary for AccordGateway {
     const ABOUT: &'static str =
         "The API gateway of the mesh: JSON and gRPC in, with the contract of each method enforced.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const COMMAND_EXAMPLES: &'static [(&'static str, &'static str)] = &OF_COMMANDS;
     const RELOADED: &'static [&'static str] = &live::RELOADED;
+    const METRICS: &'static [&'static [Metric]] = &[
+        accord_mesh::declared_metrics::METRICS,
+        accord_upstream::declared_metrics::METRICS,
+        accord_readthrough::declared_metrics::near::METRICS,
+        declared_metrics::METRICS,
+    ];
     type Config = Config;
     type Flags = Flags;
     type Command = Command;
@@ -348,7 +362,10 @@ async fn openapi(config: &Config) -> anyhow::Result<ExitCode> {
         print_error(format_args!("error: {problem}"));
         return Ok(ExitStatus::Failure.into());
     }
-    print(format_args!("{:#}\n", openapi::document(&table, &config.openapi.title, config.identifies_clients())))?;
+    let writing = Progress::begin("writing the document", Unit::Time);
+    let document = format!("{:#}\n", openapi::document(&table, &config.openapi.title, config.identifies_clients()));
+    drop(writing);
+    print(document)?;
     Ok(ExitStatus::Success.into())
 }
 
@@ -362,6 +379,8 @@ fn incomplete(config: &Config, pending: &[Pending]) -> Option<String> {
 
 /// Everything that can be known of the contract without serving it, and the table that would be served.
 async fn build(config: &Config) -> Result<(Built, MethodTable), Refused> {
+    // Reading and compiling some thousand methods takes seconds.
+    let _reading = Progress::begin("reading the contract", Unit::Time);
     let upstreams =
         Upstream::all(&config.upstream, &config.discovery).map_err(|error| Refused::one(format!("error: {error}")))?;
     let mut built = Sources::gather(config, &upstreams).await?.build()?;

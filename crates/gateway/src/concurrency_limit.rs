@@ -1,5 +1,6 @@
 //! The concurrency limit: how many calls may be in flight, and which are shed first where that runs short.
 
+use crate::declared_metrics::CALLS_ACTIVE;
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Criticality;
@@ -25,15 +26,11 @@ impl ConcurrencyLimit {
     pub(crate) fn new(total: usize, max_share: u64) -> Self {
         let slots = FairShare::new(total as u64, max_share).observed("calls");
         let held = Arc::downgrade(slots.held());
-        let _ = accord_runtime::telemetry::meter()
-            .u64_observable_gauge("accord.gateway.calls.active")
-            .with_description("Calls in flight, until the last byte of their answers")
-            .with_callback(move |gauge| {
-                if let Some(held) = held.upgrade() {
-                    gauge.observe(held.load(Ordering::Relaxed), &[]);
-                }
-            })
-            .build();
+        CALLS_ACTIVE.observe(&accord_runtime::telemetry::meter(), move |gauge| {
+            if let Some(held) = held.upgrade() {
+                gauge.observe(held.load(Ordering::Relaxed), &[]);
+            }
+        });
         Self { slots }
     }
 

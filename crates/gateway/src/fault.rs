@@ -14,6 +14,8 @@ use std::{mem, time::Duration};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{StatusExt, pb};
 
+use crate::declared_metrics::FAULTS;
+
 /// Tells a caller which part of the mesh failed, where it was not the handler.
 pub(crate) const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
 
@@ -227,11 +229,7 @@ pub(crate) struct Faults(Counter<u64>);
 impl Faults {
     /// Counts from zero.
     pub(crate) fn new() -> Self {
-        let counter = accord_runtime::telemetry::meter()
-            .u64_counter("accord.gateway.faults")
-            .with_description("Calls that the mesh itself refused or failed, by component and reason.")
-            .build();
-        Self(counter)
+        Self(FAULTS.counter(&accord_runtime::telemetry::meter()))
     }
 
     /// One more.

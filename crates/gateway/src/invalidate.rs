@@ -11,7 +11,7 @@ mod delivery;
 mod pending;
 mod waits;
 
-use crate::{internal_call, near::NearCache};
+use crate::{declared_metrics::INVALIDATION_DURATION, internal_call, near::NearCache};
 use accord_api::accord::cache::v1::{
     InvalidateRequest, InvalidateResponse, invalidation_service_client::InvalidationServiceClient,
 };
@@ -23,10 +23,7 @@ use acknowledge::Acknowledger;
 use backlog::{Backlog, batches};
 pub(crate) use delivery::Delivery;
 use delivery::WriteToken;
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, Histogram},
-};
+use opentelemetry::{KeyValue, metrics::Histogram};
 use pending::InvalidTag;
 pub(crate) use pending::PendingInvalidation;
 use std::{
@@ -81,7 +78,6 @@ struct Queue {
     arrived: Notify,
     is_sending: watch::Sender<bool>,
     announcement: watch::Sender<Announcement>,
-    deferred: Counter<u64>,
     durations: Histogram<f64>,
 }
 
@@ -89,16 +85,7 @@ impl Invalidator {
     /// Starts the sender. What it still holds when the process ends is lost: then it has said no goodbye, from which the cache
     /// learns to trust nothing that it loaded before.
     pub(crate) fn start(client: Client, near: Arc<NearCache>, mesh: MeshClient) -> Self {
-        let meter = accord_runtime::telemetry::meter();
-        let deferred = meter
-            .u64_counter("accord.gateway.invalidations.deferred")
-            .with_description("Mutations that answered before the cache had their invalidations")
-            .build();
-        let durations = meter
-            .f64_histogram("accord.gateway.invalidation.duration")
-            .with_unit("s")
-            .with_description("What mutations waited for their invalidations, by how they answered")
-            .build();
+        let durations = INVALIDATION_DURATION.histogram(&accord_runtime::telemetry::meter());
         // Leases are for this name, so that this gateway does not wait for its own.
         let incarnation = near.holder();
         let queue = Arc::new(Queue {
@@ -107,7 +94,6 @@ impl Invalidator {
             arrived: Notify::new(),
             is_sending: watch::Sender::default(),
             announcement: watch::Sender::default(),
-            deferred,
             durations,
         });
         let sender = Sender {
@@ -159,7 +145,6 @@ impl Invalidator {
         if !is_acknowledged {
             // Whether the cache has it is open, and its reads through this gateway see the write all the same.
             self.0.near.acknowledged(hashed.iter().copied());
-            self.0.deferred.add(1, &[]);
         }
         Delivery { is_acknowledged, is_local, token }
     }

@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod config;
 pub mod serve;
+pub mod declared_metrics;
 
 pub use protocol::parsers;
 

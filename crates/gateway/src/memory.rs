@@ -4,6 +4,7 @@
 //! their last byte is on its way, and what waits in the windows of calls that are passed on as they come. Where a caller has its
 //! share, its next call is refused with OVERLOADED, however much is free for others.
 
+use crate::declared_metrics::MEMORY_HELD;
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::MethodKind;
@@ -46,20 +47,13 @@ impl MemoryBudget {
 
 fn observe(kinds: [(&'static str, &FairShare); 2]) {
     let kinds = kinds.map(|(kind, budget)| (KeyValue::new("kind", kind), Arc::downgrade(budget.held())));
-    let _ = telemetry::meter()
-        .u64_observable_gauge("accord.gateway.memory.held")
-        .with_description(
-            "Bytes in memory for calls: requests that are read, answers that are not yet read by their callers",
-        )
-        .with_unit("By")
-        .with_callback(move |gauge| {
-            for (kind, held) in &kinds {
-                if let Some(held) = held.upgrade() {
-                    gauge.observe(held.load(Ordering::Relaxed), std::slice::from_ref(kind));
-                }
+    MEMORY_HELD.observe(&telemetry::meter(), move |gauge| {
+        for (kind, held) in &kinds {
+            if let Some(held) = held.upgrade() {
+                gauge.observe(held.load(Ordering::Relaxed), std::slice::from_ref(kind));
             }
-        })
-        .build();
+        }
+    });
 }
 
 /// The memory of one call.

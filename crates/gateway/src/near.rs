@@ -7,6 +7,7 @@ mod key;
 
 use crate::{
     consistency_token::PassedTokens,
+    declared_metrics::NEAR_TWO_CACHES,
     fault::Fault,
     memory::HeldBytes,
     message::{self, RequestBody},
@@ -154,10 +155,7 @@ impl NearCache {
     pub(crate) fn new(bytes: u64) -> Self {
         let meter = accord_runtime::telemetry::meter();
         let limits = NearLimits { bytes, max_entry_bytes: MAX_ENTRY_BYTES, tags: MAX_TAGS, max_lease: MAX_LEASE };
-        let two_caches = meter
-            .u64_counter("accord.gateway.near.two_caches")
-            .with_description("Answers by which two processes were seen behind the name of the cache")
-            .build();
+        let two_caches = NEAR_TWO_CACHES.counter(&meter);
         Self { copies: Near::new(Live, limits, &meter), holder: Uuid::new_v4(), two_caches }
     }
 

@@ -7,6 +7,7 @@ mod owner;
 use crate::{
     cache_headers,
     consistency_token::{CONSISTENCY_TOKEN, UNKNOWN, header_value},
+    declared_metrics::CACHE_BYPASSED,
     fault::{Component, Fault},
     internal_call,
     invalidate::Invalidator,
@@ -88,10 +89,7 @@ impl ReadThrough {
         mesh: MeshClient,
         max_bypassed: usize,
     ) -> Self {
-        let bypassed = accord_runtime::telemetry::meter()
-            .u64_counter("accord.gateway.cache.bypassed")
-            .with_description("Cached reads that went to the upstream because the cache did not answer")
-            .build();
+        let bypassed = CACHE_BYPASSED.counter(&accord_runtime::telemetry::meter());
         Self {
             owners: Owners::new(upstream),
             invalidator,

@@ -71,7 +71,6 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     // one grace, and until then what is known of revocations is kept fresh.
     let internal_shutdown = shutdown.later();
     let gateway = build(&config, &shutdown, &internal_shutdown).await?;
-    telemetry::expect_methods(gateway.tables.load().len());
     follow_dependencies(&health, &gateway);
     let openapi = OpenApi::new(&gateway.tables, &config.openapi, config.identifies_clients());
     let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, openapi, &shutdown);

@@ -115,7 +115,7 @@ fn reflection_of_a_server_that_speaks_no_tls_is_answered_with_the_scheme_to_writ
     });
     let findings = stdout(&accord_gateway(&["contract", "check", "--upstream", &url]).output().unwrap());
     assert!(findings.contains("called with TLS and does not speak it"), "{findings}");
-    assert!(findings.contains("write http:// in its URL"), "{findings}");
+    assert!(findings.contains("write the scheme without TLS in its URL (http://"), "{findings}");
 }
 
 #[test]

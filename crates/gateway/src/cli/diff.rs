@@ -8,6 +8,7 @@ use accord_runtime::cli::OutputFlag;
 use accord_runtime::config::{self, Overrides};
 use accord_runtime::exit_status::ExitStatus;
 use accord_runtime::output::{print, print_error};
+use accord_runtime::progress::{Progress, Unit};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -96,6 +97,7 @@ async fn contract(file: &Path, overlays: &[PathBuf]) -> Result<Contract, Vec<Str
     if file.extension().is_some_and(|extension| extension == "toml") {
         return configured(file).await;
     }
+    let _reading = Progress::begin("reading the contract", Unit::Time);
     let source = Source::file("upstream", file).map_err(|error| vec![error.to_string()])?;
     let (mut read, mut problems) = (Vec::new(), Vec::new());
     for overlay in overlays {

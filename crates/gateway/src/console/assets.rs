@@ -12,7 +12,7 @@ const TYPE_STYLE: &str = "text/css; charset=utf-8";
 const TYPE_PICTURE: &str = "image/svg+xml";
 
 /// Each file by its name under `/console/`.
-const FILES: [(&str, &str, &str); 15] = [
+const FILES: [(&str, &str, &str); 17] = [
     ("", TYPE_HTML, include_str!("page/index.html")),
     ("console.css", TYPE_STYLE, include_str!("page/console.css")),
     ("views.css", TYPE_STYLE, include_str!("page/views.css")),
@@ -28,6 +28,8 @@ const FILES: [(&str, &str, &str); 15] = [
     ("steps.js", TYPE_SCRIPT, include_str!("page/steps.js")),
     ("try.js", TYPE_SCRIPT, include_str!("page/try.js")),
     ("access.js", TYPE_SCRIPT, include_str!("page/access.js")),
+    ("audit.js", TYPE_SCRIPT, include_str!("page/audit.js")),
+    ("credentials.js", TYPE_SCRIPT, include_str!("page/credentials.js")),
 ];
 
 /// Nothing but this page's own files, no script or style within it, no frame around it, and no form that goes elsewhere.

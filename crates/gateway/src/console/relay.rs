@@ -42,7 +42,7 @@ enum Callee {
 }
 
 /// What the page may call. Everything else that auth can do is for tools that somebody chose for it.
-const METHODS: [(&str, Callee); 11] = [
+const METHODS: [(&str, Callee); 14] = [
     ("accord.gateway.v1.ConsoleService/GetState", Callee::Gateway),
     ("accord.gateway.v1.ConsoleService/ListCalls", Callee::Gateway),
     ("accord.gateway.v1.ConsoleService/ListPolicies", Callee::Gateway),
@@ -52,6 +52,9 @@ const METHODS: [(&str, Callee); 11] = [
     ("accord.auth.v1.KeyService/ListKeys", Callee::Auth),
     ("accord.auth.v1.AdminService/ListPrincipals", Callee::Auth),
     ("accord.auth.v1.AdminService/ListSessions", Callee::Auth),
+    ("accord.auth.v1.AdminService/ListApiKeys", Callee::Auth),
+    ("accord.auth.v1.AdminService/ListCertificateIdentities", Callee::Auth),
+    ("accord.auth.v1.AdminService/ListClientKeys", Callee::Auth),
     ("accord.auth.v1.AdminService/ListAuditEntries", Callee::Auth),
     ("accord.auth.v1.AdminService/GetPrincipal", Callee::Auth),
 ];

@@ -29,11 +29,11 @@ fn backlog_over_its_bytes_becomes_a_gap() {
 #[test]
 fn backlog_over_its_tags_becomes_a_gap() {
     let meter = accord_runtime::telemetry::meter();
-    let (deferred, durations) = (meter.u64_counter("deferred").build(), meter.f64_histogram("durations").build());
+    let durations = INVALIDATION_DURATION.histogram(&meter);
     let (arrived, is_sending, announcement) = (Notify::new(), watch::Sender::default(), watch::Sender::default());
     let backlog = Mutex::default();
     let near = Arc::new(NearCache::new(1 << 20));
-    let queue = Invalidator(Arc::new(Queue { near, backlog, arrived, is_sending, announcement, deferred, durations }));
+    let queue = Invalidator(Arc::new(Queue { near, backlog, arrived, is_sending, announcement, durations }));
     queue.enqueue((0..MAX_BACKLOG_TAGS).map(|tag| deleted(tag.to_string())).collect(), None);
     queue.enqueue(vec![deleted("0")], None);
     let backlog = |queue: &Invalidator| {

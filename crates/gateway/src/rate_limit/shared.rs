@@ -8,6 +8,7 @@ mod config;
 
 pub use self::config::SharedLimitsConfig;
 
+use crate::declared_metrics::{SHARED_LIMITS_CALLS, SHARED_LIMITS_UP};
 use crate::table::{Counting, Quota, Rate, RateLimitKey};
 use accord_redis::{Client, Reply, Texts, Unanswered, command};
 use accord_runtime::{deadline::Deadline, shutdown::Shutdown, telemetry, tls::TlsError};
@@ -65,19 +66,13 @@ impl SharedLimits {
         let hello = format!("{}:{{}}:hello", config.key_prefix);
         let trial = command(&["EVALSHA", &script, "1", &hello, "1000", "1000000"]);
         let greeting = vec![command(&["SCRIPT", "LOAD", SCRIPT]), trial];
-        let up = telemetry::meter()
-            .u64_gauge("accord.gateway.shared_limits.up")
-            .with_description("Whether the servers that count rate limits for all gateways can be asked: 1 or 0")
-            .build();
+        let up = SHARED_LIMITS_UP.gauge(&telemetry::meter());
         let client = Arc::new(Client::new(options, TEXTS, greeting, up)?);
         let keeping = Arc::clone(&client);
         crate::table::spawn(shutdown, async move {
             keeping.keep().await;
         });
-        let calls = telemetry::meter()
-            .u64_counter("accord.gateway.shared_limits.calls")
-            .with_description("Calls of methods with rate limits, by whether the shared server counted them")
-            .build();
+        let calls = SHARED_LIMITS_CALLS.counter(&telemetry::meter());
         Ok(Some(Self { client, script, timeout: config.timeout, key_prefix: config.key_prefix.clone(), calls }))
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::MethodTable;
 use super::sources::{Pending, Refused, Sources};
 use crate::config::Config;
+use crate::declared_metrics::CONTRACT_RELOADS;
 use crate::reflect::Descriptors;
 
 /// Holds the snapshot that new requests take. A contract that can't be enforced never becomes one.
@@ -67,10 +68,7 @@ impl Tables {
         for line in built.warnings.iter().cloned().chain(table.warnings()) {
             tracing::warn!("{}", line.trim_start_matches("warning: "));
         }
-        let reloads = accord_runtime::telemetry::meter()
-            .u64_counter("accord.gateway.contract.reloads")
-            .with_description("Attempts to replace the contract while serving, by outcome.")
-            .build();
+        let reloads = CONTRACT_RELOADS.counter(&accord_runtime::telemetry::meter());
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(table),
             configured: watch::Sender::new(Configured::by(config)),

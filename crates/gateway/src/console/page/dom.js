@@ -30,11 +30,11 @@ export function pairs(className, entries) {
   return h("dl", { class: className }, shown.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
-// A table with a caption that is read out, and heads that may be { text, number }.
-export function table(caption, heads, body) {
+// A table with a caption that is read out, and seen where nothing else says whose it is, and heads that may be { text, number }.
+export function table(caption, heads, body, isSeen) {
   const head = (it) => h("th", { scope: "col", class: it.number ? "number" : null }, it.text ?? it);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, h("table", {},
-    h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, heads.map(head))), body));
+    h("caption", { class: isSeen ? null : "unseen" }, caption), h("thead", {}, h("tr", {}, heads.map(head))), body));
 }
 
 // A line of values, newest last, from zero up.

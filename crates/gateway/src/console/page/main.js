@@ -34,8 +34,11 @@ function open() {
   const [id, argument] = location.hash.slice(1).split("/").map(decodeURIComponent);
   const chosen = VIEWS.find((it) => it.id === id) ?? VIEWS[0];
   document.title = `${chosen.title} – Accord console`;
+  // Who goes from view to view by keys stays among their names.
+  const isAmongViews = views.contains(document.activeElement);
   show(views, VIEWS.map(({ id: other, title }) =>
     h("a", { href: `#${other}`, "aria-current": other === chosen.id ? "page" : null }, title)));
+  if (isAmongViews) views.querySelector("[aria-current]").focus();
   show(who, h("span", {}, name()), themeButton(), h("button", { type: "button", onclick: signOut }, "Sign out"));
   tell(null);
   leave = chosen.view(content, { tell: (problem) => tell(problem && `${problem.message} – trying again`), argument }) ?? leave;
@@ -104,6 +107,15 @@ function sign() {
 onEnd((why) => {
   open();
   tell(why);
+});
+// Arrows go from one view's name to the next, as Tab does.
+views.addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const names = [...views.children];
+  const place = names.indexOf(document.activeElement);
+  if (!step || place < 0) return;
+  event.preventDefault();
+  names.at((place + step) % names.length).focus();
 });
 addEventListener("hashchange", () => { if (isSignedIn()) open(); });
 open();
