@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 
 use accord_runtime::{
-    cli::{Binary, Finding, Newest, Report, Sections, Settings},
+    cli::{Binary, Finding, Metric, Newest, Report, Sections, Settings},
     config::{Invalid, Overrides},
     exit_status::ExitStatus,
+    output::print_error,
     workers::Workers,
 };
 use clap::{Args, Subcommand};
 
 use crate::{
     config::{Config, ContractConfig, PolicyConfig},
-    domain::{auth::Auth, policy::Policies},
+    declared_metrics,
+    domain::{auth::Auth, encryption_key::EncryptionKey, policy::Policies},
     serve, setup,
     store::Store,
 };
@@ -27,6 +29,7 @@ mod device;
 mod lifecycle;
 mod relation;
 mod role;
+mod session;
 mod token;
 mod key;
 mod policy;
@@ -97,6 +100,9 @@ pub enum Command {
     /// What principals may do, by name.
     #[command(subcommand, after_help = examples::ROLE)]
     Role(role::RoleCommand),
+    /// Logins of persons that can still be renewed.
+    #[command(subcommand, after_help = examples::SESSION)]
+    Session(session::SessionCommand),
     /// Access tokens.
     #[command(subcommand, after_help = examples::TOKEN)]
     Token(token::TokenCommand),
@@ -112,7 +118,8 @@ pub enum Command {
     /// Write everything in the store into a file.
     #[command(after_help = examples::COPY)]
     Backup(copy::Backup),
-    /// Fill an empty store, on either engine, from such a file; every token issued before is revoked.
+    /// Fill an empty store, on either engine, from such a file. Every token issued before is revoked and signing keys are made anew;
+    /// the encryption key must be the backup's.
     #[command(after_help = examples::COPY)]
     Restore(copy::Restore),
 }
@@ -121,6 +128,8 @@ impl Binary for AccordAuth {
     const NAME: &'static str = "accord-auth";
     const ABOUT: &'static str = "Issues and verifies credentials, decides access, streams revocations.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const COMMAND_EXAMPLES: &'static [(&'static str, &'static str)] = &examples::OF_COMMANDS;
+    const METRICS: &'static [&'static [Metric]] = &[declared_metrics::METRICS];
     type Config = Config;
     type Flags = Flags;
     type Command = Command;
@@ -138,6 +147,12 @@ impl Binary for AccordAuth {
     }
 
     fn complete(flags: &Flags, mut config: Config) -> anyhow::Result<Config> {
+        if flags.store.is_some() && config.store.mark_file.take().is_some() {
+            // It is of the store that the configuration names, and would be held against another one.
+            print_error(format_args!(
+                "`store.mark_file` is left out: it belongs to `store.url`, and --store names a store in its place"
+            ));
+        }
         if flags.development {
             setup::development_key(&mut config)?;
         }
@@ -172,8 +187,9 @@ impl Binary for AccordAuth {
             Command::Device(command) => command.run(&context).await,
             Command::Relation(command) => command.run(&context).await,
             Command::Role(command) => command.run(&context).await,
+            Command::Session(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,
-            Command::Key(command) => command.run(&context).await,
+            Command::Key(command) => return command.run(&context).await,
             Command::Policy(command) => return command.run(&context),
             Command::Audit(command) => return command.run(&context).await,
             Command::Backup(backup) => backup.run(&context).await,
@@ -231,6 +247,13 @@ impl Context<'_> {
         Ok((setup::store(&config).await?, place))
     }
 
+    /// The same with the key that opens what is sealed.
+    async fn store_and_key(&self) -> anyhow::Result<(Store, String, EncryptionKey)> {
+        let config = self.0.load()?;
+        let (place, encryption_key) = (setup::store_place(&config), setup::encryption_key(&config.keys)?);
+        Ok((setup::store(&config).await?, place, encryption_key))
+    }
+
     async fn existing_store(&self) -> anyhow::Result<Store> {
         setup::store(&self.existing()?).await
     }
@@ -259,6 +282,7 @@ mod tests {
     fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         let directory = tempfile::tempdir().unwrap();
         let texts = [
+            "store.mark_file",
             "tokens.issuer",
             "tokens.audience",
             "issuer[].name",
@@ -289,8 +313,8 @@ mod tests {
         let files = ["policy.files = []", "policy.shadow_files = []", "policy.overlays = []"];
         let proxies = ["ext_authz.listen.proxy_protocol = true"];
         let (tokens, roles) = (["tokens.refresh_reuse_interval = \"0s\""], ["issuer[].roles = {}"]);
-        let groups = ["policy.object[].groups = true"];
-        let expected = [&listeners[..], &tokens, &roles, &files, &groups, &proxies].concat();
+        let (clients, groups) = (["clients.secret_files = {}"], ["policy.object[].groups = true"]);
+        let expected = [&listeners[..], &tokens, &clients, &roles, &files, &groups, &proxies].concat();
         assert_eq!(accepted, expected);
     }
 

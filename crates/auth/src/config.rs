@@ -4,19 +4,25 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use accord_runtime::{
     config::{
-        Configuration, Invalid, Secret,
+        Configuration, Invalid,
         bound::{self, Count, DAY, HOUR, Time},
     },
     server::{Address, ListenConfig},
     telemetry::TelemetryConfig,
 };
 use accord_store::StoreUrl;
-use accord_token::{Algorithm, Type, claims::LEEWAY};
+use accord_token::Type;
 use serde::{Deserialize, Serialize};
 
+pub mod clients;
+pub mod device;
 pub mod issuers;
+mod keys;
 
+use clients::ClientsConfig;
+use device::DeviceConfig;
 use issuers::{IssuerConfig, KubernetesConfig};
+pub use keys::KeysConfig;
 
 /// The whole configuration of `accord-auth`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +40,8 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// OAuth over HTTP.
     pub oauth: OauthConfig,
+    /// Programs whose secrets are in files.
+    pub clients: ClientsConfig,
     /// `OpenID` providers whose tokens are exchanged for ours.
     pub issuer: Vec<IssuerConfig>,
     /// The cluster whose service accounts log in.
@@ -62,24 +70,10 @@ pub struct StoreConfig {
     /// `sqlite://` with a file's path, or `postgres://`. A password in it is better given by the environment.
     /// Default: `sqlite://accord-auth.db`.
     pub url: StoreUrl,
-}
-
-/// `[keys]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeysConfig {
-    /// The key that seals private keys in the store: 32 bytes, base64url. Better given as a file. No default.
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub encryption_key: Secret,
-    /// A file with that key. No default.
+    /// A file of this auth's own that says how far the store has come, so that an older copy in its place is noticed before anything
+    /// is answered from it. Default: beside the file of SQLite, none for PostgreSQL.
     #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
-    pub encryption_key_file: Option<PathBuf>,
-    /// What new keys sign with: `EdDSA` or `ES256`. Default: `EdDSA`.
-    pub algorithm: Algorithm,
-    /// How long a key is published before it signs: at least the verifiers' staleness bound and the 10 s by which clocks
-    /// may differ; 10001ms to 24h. Default: `15s`.
-    #[serde(with = "Time::<{ 1_000 * LEEWAY.as_secs() + 1 }, DAY>")]
-    pub publish_before_signing: Duration,
+    pub mark_file: Option<PathBuf>,
 }
 
 /// `[tokens]`
@@ -117,25 +111,6 @@ pub struct OauthConfig {
     pub url: Option<String>,
     /// Command lines whose people approve them in a browser.
     pub device: DeviceConfig,
-}
-
-/// `[oauth.device]`: the device authorization grant (RFC 8628).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DeviceConfig {
-    /// The ids of clients that may ask for codes. They prove nothing: people are shown them, and decide. Default: none, and then nobody
-    /// gets a code.
-    #[serde(deserialize_with = "bound::texts", skip_serializing_if = "Vec::is_empty")]
-    pub clients: Vec<String>,
-    /// How long a code waits to be approved, 1m to 30m. Default: `10m`.
-    #[serde(with = "Time::<60_000, { 30 * 60_000 }>")]
-    pub lifetime: Duration,
-    /// How often at most a client asks whether its code was approved, 1s to 1m. Default: `5s`.
-    #[serde(with = "Time::<1_000, 60_000>")]
-    pub interval: Duration,
-    /// Codes that wait at once, 2 to 100000, of which one address gets no more than half. Default: 1000.
-    #[serde(with = "Count::<2, 100_000>")]
-    pub max_pending: usize,
 }
 
 /// The most relations of one type of objects.
@@ -318,6 +293,7 @@ impl Default for Config {
             keys: KeysConfig::default(),
             tokens: TokensConfig::default(),
             oauth: OauthConfig::default(),
+            clients: ClientsConfig::default(),
             issuer: Vec::new(),
             kubernetes: KubernetesConfig::default(),
             policy: PolicyConfig::default(),
@@ -332,18 +308,7 @@ impl Default for Config {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: StoreUrl::sqlite("accord-auth.db") }
-    }
-}
-
-impl Default for KeysConfig {
-    fn default() -> Self {
-        Self {
-            encryption_key: Secret::default(),
-            encryption_key_file: None,
-            algorithm: Algorithm::EdDsa,
-            publish_before_signing: Duration::from_secs(15),
-        }
+        Self { url: StoreUrl::sqlite("accord-auth.db"), mark_file: None }
     }
 }
 
@@ -357,13 +322,6 @@ impl Default for TokensConfig {
             refresh_ttl: Duration::from_hours(30 * 24),
             refresh_reuse_interval: Duration::ZERO,
         }
-    }
-}
-
-impl Default for DeviceConfig {
-    fn default() -> Self {
-        let (lifetime, interval) = (Duration::from_mins(10), Duration::from_secs(5));
-        Self { clients: Vec::new(), lifetime, interval, max_pending: 1000 }
     }
 }
 

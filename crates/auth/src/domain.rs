@@ -7,6 +7,7 @@ pub mod denial;
 
 // What callers ask for.
 pub(crate) mod client;
+pub(crate) mod decoy_keys;
 pub(crate) mod api_key;
 mod certificate;
 pub(crate) mod login;
@@ -25,6 +26,7 @@ pub(crate) mod relations;
 // What administrators ask for.
 pub mod admin;
 pub mod key_rotation;
+pub mod reseal;
 
 // What these are made with.
 pub(crate) mod throttle;

@@ -14,6 +14,7 @@ pub mod config;
 mod setup;
 pub mod serve;
 pub mod maintenance;
+mod client_secrets;
 
 // What is served: a face for each protocol, the domain behind them, and what lasts.
 mod service;
@@ -21,5 +22,6 @@ mod oauth;
 pub mod ext_authz;
 pub mod domain;
 pub mod store;
+pub mod declared_metrics;
 mod metrics;
 mod https;

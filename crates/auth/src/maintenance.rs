@@ -1,15 +1,15 @@
-//! What goes on beside the calls: the state is refreshed, health follows the store, verifiers hear of changed policies, devices
-//! that wait are counted, and what has expired is purged.
+//! What goes on beside the calls: the state is refreshed, health follows the store and so does its mark, verifiers hear of changed
+//! policies, devices that wait are counted, and what has expired is purged.
 
 use std::{future, sync::Arc, time::Duration};
 
 use accord_runtime::{health::Health, probe, shutdown::Shutdown};
-use accord_token::{claims::LEEWAY, verify};
+use accord_token::{claims::forgotten_before, verify};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     domain::auth::Auth,
-    store::{StoreError, within},
+    store::{StoreError, requests::IDEMPOTENCY_RETENTION, within},
 };
 
 /// How often the store is asked for changes that another process made. Questions of verifiers are not answered from what
@@ -22,9 +22,6 @@ const COUNT: Duration = Duration::from_secs(5);
 /// How often what has expired is purged.
 const PURGE: Duration = Duration::from_mins(1);
 
-/// How long a request of an administrator is remembered by its key, in seconds.
-const IDEMPOTENCY_RETENTION: i64 = 24 * 3600;
-
 /// How long a code of a device is kept after its end, in seconds: until then its device is told that it has ended.
 const DEVICE_CODE_RETENTION: i64 = 300;
 
@@ -36,6 +33,7 @@ pub async fn run(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
     refresh_state(&auth, &health).await;
     tokio::select! {
         () = purge(&auth) => {}
+        () = follow_mark(&auth) => {}
         () = announce_policies(&auth) => {}
         () = count_devices(&auth) => {}
         () = shutdown.begun() => {}
@@ -58,6 +56,18 @@ async fn refresh_state(auth: &Arc<Auth>, health: &Health) {
         }
     };
     health.follow_dependency(STORE, probe::every(POLL, ask).await);
+}
+
+/// What other processes have acknowledged is in the mark as soon as it is known here; their own callers wait for none but theirs.
+async fn follow_mark(auth: &Auth) {
+    let mut revisions = auth.state.revisions();
+    // What came between the opening of the store and this.
+    revisions.mark_changed();
+    while revisions.changed().await.is_ok() {
+        if let Err(error) = auth.store.raise_mark().await {
+            tracing::warn!(%error, "the mark of the store can't be raised, and is at the next change");
+        }
+    }
 }
 
 /// Verifiers remember decisions by the policy set that made them, so they have to hear of another one.
@@ -91,19 +101,18 @@ async fn purge(auth: &Auth) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = within(PURGE, purge_expired(auth)).await {
+        if let Err(error) = within(PURGE, purge_expired(auth, verify::now())).await {
             tracing::warn!(%error, "purging expired records failed, retrying in a minute");
         }
     }
 }
 
-async fn purge_expired(auth: &Auth) -> Result<(), StoreError> {
-    let now = verify::now();
+/// Deletes what has expired by this moment.
+pub async fn purge_expired(auth: &Auth, now: i64) -> Result<(), StoreError> {
     auth.store.destroy_retired_keys(now).await?;
     auth.store.purge_admin_requests(now - IDEMPOTENCY_RETENTION).await?;
-    // An assertion is accepted until its end by the slowest clock.
-    auth.store.purge_client_keys(now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0)).await?;
     auth.store.purge_device_codes(now - DEVICE_CODE_RETENTION).await?;
-    // Kept for an hour after their end: verifiers' clocks may lag.
-    auth.store.purge_expired(now - 3600).await
+    // This clock may be ahead: what a right one still accepts must not become good again.
+    auth.store.purge_client_keys(forgotten_before(now)).await?;
+    auth.store.purge_expired(forgotten_before(now)).await
 }

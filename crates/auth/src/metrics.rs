@@ -6,6 +6,10 @@ use opentelemetry::{
     metrics::{Counter, Gauge, UpDownCounter},
 };
 
+use crate::declared_metrics::{
+    DECISIONS, DEVICES_PENDING, LOGINS, OAUTH_REQUESTS, SHADOW_DECISIONS, SNAPSHOT_STREAMS, TOKENS,
+};
+
 /// Counters; none carries a name of anybody.
 pub(crate) struct Metrics {
     logins: Counter<u64>,
@@ -21,27 +25,13 @@ impl Default for Metrics {
     fn default() -> Self {
         let meter = telemetry::meter();
         Self {
-            logins: meter.u64_counter("accord.auth.logins").with_description("Logins, by how they ended").build(),
-            decisions: meter.u64_counter("accord.auth.decisions").with_description("Decisions of policy").build(),
-            shadow_decisions: meter
-                .u64_counter("accord.auth.shadow_decisions")
-                .with_description(
-                    "Decisions that policies which are only tried took part in, by what they would change",
-                )
-                .build(),
-            tokens: meter.u64_counter("accord.auth.tokens").with_description("Tokens issued, by type").build(),
-            streams: meter
-                .i64_up_down_counter("accord.auth.snapshot.streams")
-                .with_description("Verifiers that follow revocations now")
-                .build(),
-            oauth: meter
-                .u64_counter("accord.auth.oauth.requests")
-                .with_description("Requests of the endpoints of OAuth, by the error that they were answered with")
-                .build(),
-            pending_devices: meter
-                .u64_gauge("accord.auth.devices.pending")
-                .with_description("Devices that wait to be approved, at all replicas")
-                .build(),
+            logins: LOGINS.counter(&meter),
+            decisions: DECISIONS.counter(&meter),
+            shadow_decisions: SHADOW_DECISIONS.counter(&meter),
+            tokens: TOKENS.counter(&meter),
+            streams: SNAPSHOT_STREAMS.up_down_counter(&meter),
+            oauth: OAUTH_REQUESTS.counter(&meter),
+            pending_devices: DEVICES_PENDING.gauge(&meter),
         }
     }
 }

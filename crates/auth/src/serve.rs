@@ -17,12 +17,19 @@ use accord_runtime::{
 };
 
 use crate::{
+    client_secrets,
     config::Config,
     domain::auth::Auth,
     ext_authz, maintenance, oauth,
     service::{
-        access::Access, account::Accounts, admin::Administration, guard::LocalDecider, key::Keys, relation::Relations,
-        revocation::Revocations, token::Tokens,
+        access::Access,
+        account::Accounts,
+        admin::{Administration, AuditStreams},
+        guard::LocalDecider,
+        key::Keys,
+        relation::Relations,
+        revocation::Revocations,
+        token::Tokens,
     },
 };
 
@@ -38,7 +45,8 @@ const SERVICES: &[&str] = &[
 ];
 
 /// The services that a gateway may front.
-const FRONTED: &[&str] = &["accord.auth.v1.AdminService", "accord.auth.v1.RelationService"];
+const FRONTED: &[&str] =
+    &["accord.auth.v1.AdminService", "accord.auth.v1.KeyService", "accord.auth.v1.RelationService"];
 
 /// The name of auth's `[[upstream]]` at a gateway that serves them.
 const AUDIENCE: &str = "auth";
@@ -57,6 +65,7 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
+    tokio::spawn(client_secrets::run(Arc::clone(&auth), config.clients.clone(), shutdown.clone()));
     let listener = Listener::bind(&config.listen).await?.on(workers);
     let admin_listener = Listener::bind(&config.admin).await?;
     let ext_authz_listener = match config.ext_authz.listen.clone().given() {
@@ -97,6 +106,7 @@ pub fn grpc_server(
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     // The gateway calls in the name of whoever calls it with a passport for the upstream of this name.
     let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth))).accept_passports_at(FRONTED, AUDIENCE);
+    let administration = Administration(Arc::clone(auth), AuditStreams::new(shutdown.clone()));
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
     let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
@@ -105,7 +115,7 @@ pub fn grpc_server(
         .service(TokenServiceServer::new(Tokens(Arc::clone(auth))))
         .service(AccessServiceServer::new(Access(Arc::clone(auth))))
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
-        .service(AdminServiceServer::new(Administration(Arc::clone(auth))))
+        .service(AdminServiceServer::new(administration))
         .service(AccountServiceServer::new(Accounts(Arc::clone(auth))))
         .service(RelationServiceServer::new(Relations(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))

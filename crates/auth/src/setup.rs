@@ -1,11 +1,15 @@
 //! From a configuration to something that can serve.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use accord_runtime::{
     config::{Invalid, Secret},
     file::{SECRET, read_text},
     output::print_error,
+    progress::{Progress, Unit},
     rate_limited_log::RateLimitedLog,
     reload::{INTERVAL, Reloading},
     tls::ClientTlsConfig,
@@ -16,6 +20,7 @@ use crate::{
     config::{Config, KeysConfig},
     domain::{
         auth::{Auth, PROXIED_KEYS, SIGNATURES},
+        decoy_keys::DecoyKeys,
         encryption_key::{EncryptionError, EncryptionKey},
         issuers::Issuers,
         key_rotation,
@@ -33,10 +38,10 @@ impl Auth {
     /// Opens everything that this configuration names, and makes the first signing key where there is none.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let policies = followed_policies(config)?;
-        let encryption_key = Arc::new(EncryptionKey::new(&configured_key(&config.keys)?)?);
+        let encryption_key = Arc::new(encryption_key(&config.keys)?);
         let store = store(config).await?;
         key_rotation::ensure_key(&store, &encryption_key, config.keys.algorithm).await?;
-        let state = StateCache::open(store.clone(), Arc::clone(&encryption_key)).await?;
+        let state = StateCache::open(store.clone(), Arc::clone(&encryption_key), config.keys.algorithm).await?;
         // Found out now rather than when its time to sign comes: a key that was encrypted with another encryption key.
         if let Some(error) = state.current().await?.unusable.first() {
             bail!("{error}");
@@ -47,6 +52,7 @@ impl Auth {
             encryption_key,
             policies,
             passwords: Passwords::new(),
+            decoys: DecoyKeys::new()?,
             throttle: LoginThrottle::default(),
             key_throttle: KeyThrottle::default(),
             certificate_throttle: KeyThrottle::default(),
@@ -72,8 +78,13 @@ fn followed_policies(config: &Config) -> Result<Arc<Reloading<Policies>>, Policy
 
 /// The store that this configuration names.
 pub(crate) async fn store(config: &Config) -> anyhow::Result<Store> {
-    let opened = Store::open(config.store.url.expose()).await;
-    opened.context("the store can't be opened; check `store.url`, and that what it names can be reached")
+    // It is brought up to date as well, which an index over many rows makes long.
+    let opening = Progress::begin("opening the store", Unit::Time);
+    let opened = Store::open_with_mark(config.store.url.expose(), config.store.mark_file.as_deref()).await;
+    drop(opening);
+    opened.context(
+        "the store can't be opened; check `store.url`, that what it names can be reached, and that the file of its mark can be written",
+    )
 }
 
 /// Whether the store can be there. What only makes sense on a store with something in it is not done on one that would be
@@ -92,10 +103,31 @@ pub(crate) fn unusable(config: &Config) -> Vec<Invalid> {
         PolicyError::Contract { key, problem } => Invalid::of(key, problem),
         _ => Invalid::new("policy.files", error.to_string(), "correct it, or name another file"),
     });
-    let key = configured_key(&config.keys).and_then(|key| EncryptionKey::new(&key)).err();
-    let key = key.map(|error| Invalid::of("keys.encryption_key_file", error));
     let ext_authz = config.ext_authz.listen.unusable().map(|invalid| invalid.under("ext_authz.listen"));
-    policies.into_iter().chain(key).chain(ext_authz).chain(unusable_authorities(config)).collect()
+    let secrets = config.clients.secret_files.iter().filter_map(|(id, file)| {
+        let error = secret_file::try_read(file).err()?;
+        let problem = format!("the secret can't be read from {}: {error}", file.display());
+        Some(Invalid::new(format!("clients.secret_files.{id}"), problem, "correct the path, or its rights"))
+    });
+    policies
+        .into_iter()
+        .chain(unusable_keys(&config.keys))
+        .chain(ext_authz)
+        .chain(secrets)
+        .chain(unusable_authorities(config))
+        .collect()
+}
+
+fn unusable_keys(config: &KeysConfig) -> Vec<Invalid> {
+    let (key, error) = match configured_key(config).and_then(|key| EncryptionKey::new(&key)) {
+        Ok(key) => (Some(key), None),
+        Err(error) => (None, Some(error)),
+    };
+    let held = |other: &Secret| key.map_or_else(|| EncryptionKey::new(other), |key| key.accepting(other));
+    let other = accepted_key(config).transpose().and_then(|other| other.and_then(|other| held(&other)).err());
+    let error = error.map(|error| Invalid::of("keys.encryption_key_file", error));
+    let other = other.map(|error| Invalid::of("keys.accepted_encryption_key_file", error));
+    error.into_iter().chain(other).collect()
 }
 
 /// Issuers whose certificates could not be verified.
@@ -139,14 +171,27 @@ fn sqlite_file(config: &Config) -> Option<PathBuf> {
     Some(config.store.url.location().file()?.to_owned())
 }
 
-fn configured_key(config: &KeysConfig) -> Result<Secret, EncryptionError> {
-    match &config.encryption_key_file {
-        Some(path) => read_text(path, SECRET)
-            .map(Secret::from)
-            .map_err(|source| EncryptionError::File { path: path.clone(), source }),
-        None if config.encryption_key.is_empty() => Err(EncryptionError::NoKey),
-        None => Ok(config.encryption_key.clone()),
+/// The key that is used, and the one that is accepted beside it.
+pub(crate) fn encryption_key(config: &KeysConfig) -> Result<EncryptionKey, EncryptionError> {
+    let key = EncryptionKey::new(&configured_key(config)?)?;
+    match accepted_key(config)? {
+        Some(other) => key.accepting(&other),
+        None => Ok(key),
     }
+}
+
+fn configured_key(config: &KeysConfig) -> Result<Secret, EncryptionError> {
+    given_key(config.encryption_key_file.as_deref(), &config.encryption_key)?.ok_or(EncryptionError::NoKey)
+}
+
+fn accepted_key(config: &KeysConfig) -> Result<Option<Secret>, EncryptionError> {
+    given_key(config.accepted_encryption_key_file.as_deref(), &config.accepted_encryption_key)
+}
+
+fn given_key(file: Option<&Path>, text: &Secret) -> Result<Option<Secret>, EncryptionError> {
+    let Some(path) = file else { return Ok(Some(text).filter(|text| !text.is_empty()).cloned()) };
+    let read = read_text(path, SECRET).map(Secret::from);
+    read.map(Some).map_err(|source| EncryptionError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! - What `commit` acknowledged is durable.
 //! - Binary values are base64url text, because the two engines name their binary types differently.
 
-use std::{sync::Arc, time::Instant};
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Instant};
 
-use accord_store::{ANSWER, Connections, Location, Pool, log_failure};
+use accord_store::{ANSWER, Connections, Location, Pool, SharedRead, log_failure};
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{AnyConnection, AnyPool, Row};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +19,7 @@ pub(crate) use accord_store::within;
 
 pub mod schema;
 pub mod principals;
+pub mod roles;
 pub mod api_keys;
 pub mod client_keys;
 pub mod relations;
@@ -29,12 +30,15 @@ pub(crate) mod families;
 pub(crate) mod requests;
 mod accounts;
 pub mod keys;
-pub(crate) mod revocations;
+pub(crate) mod reseal;
+pub mod revocations;
 pub(crate) mod audit;
 pub mod copy;
 pub(crate) mod high_water;
 
 use self::high_water::{HighWaterMark, Mark};
+
+use crate::declared_metrics::STORE_DURATION;
 
 /// SQLite's are for readers: they don't wait for the one that writes.
 const CONNECTIONS: Connections = Connections { sqlite: 16, postgres: 16 };
@@ -43,13 +47,19 @@ const CONNECTIONS: Connections = Connections { sqlite: 16, postgres: 16 };
 const WRITERS: usize = 4;
 
 /// The store can't be reached, or failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
-pub struct StoreError(#[from] accord_store::Error);
+pub struct StoreError(#[source] Arc<accord_store::Error>);
+
+impl From<accord_store::Error> for StoreError {
+    fn from(error: accord_store::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Self(error.into())
+        accord_store::Error::from(error).into()
     }
 }
 
@@ -73,8 +83,10 @@ pub struct Store {
     pool: Pool,
     /// Turns of writers, who wait for one another: without them they would wait with all the connections that readers need.
     writers: Arc<Semaphore>,
-    /// Where what was acknowledged is kept besides; for SQLite alone, whose file can be put back by a copy.
+    /// Where what was acknowledged is kept besides, since an older copy can be put in the store's place.
     mark: Option<HighWaterMark>,
+    /// Asked for at each call, by all of them.
+    revision: Arc<SharedRead<u64, StoreError>>,
     latency: Histogram<f64>,
 }
 
@@ -92,16 +104,17 @@ pub struct Transaction {
 impl Store {
     /// Opens the store and brings its tables up to date. `sqlite://…` makes the file where it is missing.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with_mark(url, None).await
+    }
+
+    /// The same with its mark in this file.
+    pub async fn open_with_mark(url: &str, mark_file: Option<&Path>) -> Result<Self, StoreError> {
         let location = Location::parse(url)?;
         let pool = Pool::open(&location, CONNECTIONS, &schema::MIGRATIONS).await?;
-        let mark = location.file().map(HighWaterMark::beside);
-        let latency = telemetry::meter()
-            .f64_histogram("accord.auth.store.duration")
-            .with_unit("s")
-            .with_description("How long the store takes")
-            .build();
+        let mark = mark_file.map(HighWaterMark::at).or_else(|| location.file().map(HighWaterMark::beside));
+        let latency = STORE_DURATION.histogram(&telemetry::meter());
         let writers = Arc::new(Semaphore::new(WRITERS));
-        let store = Self { pool, writers, mark, latency };
+        let store = Self { pool, writers, mark, revision: Arc::default(), latency };
         store.name().await?;
         store.outrank_mark().await?;
         Ok(store)
@@ -122,17 +135,26 @@ impl Store {
         Ok(read_mark(&mut *self.connections().acquire().await?).await?)
     }
 
+    /// Raises the mark to what the store has come to, also by other processes.
+    pub(crate) async fn raise_mark(&self) -> Result<(), StoreError> {
+        let Some(file) = &self.mark else { return Ok(()) };
+        Ok(file.raise(self.mark().await?).await?)
+    }
+
     /// Where the store is older than what was acknowledged, revokes everything before it is used.
     async fn outrank_mark(&self) -> Result<(), StoreError> {
         let Some(file) = &self.mark else { return Ok(()) };
         match file.read().await {
-            Ok(Some(known)) => self.outrank(known).await.map(drop),
-            Ok(None) => Ok(file.raise(self.mark().await?).await?),
-            Err(error) => {
+            // Where it is not older, other processes may have come further than the mark meanwhile.
+            Ok(Some(known)) if self.outrank(known).await? => Ok(()),
+            Ok(_) => Ok(file.raise(self.mark().await?).await?),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
                 tracing::error!(%error, "what was acknowledged can't be read, so every token is revoked");
                 let now = self.mark().await?;
                 self.outrank(Mark { revision: now.revision + 1, ..now }).await.map(drop)
             }
+            // The file may be good where it can be reached: nothing is revoked by a process that can't serve.
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -151,6 +173,7 @@ impl Store {
         tx.set_meta("revision", known.revision + 1).await?;
         tx.set_meta("global_epoch", known.global_epoch.max(now.global_epoch)).await?;
         tx.raise_global_epoch().await?;
+        tx.retire_all_keys().await?;
         tx.is_revision = true;
         tx.audit(accord_token::verify::now(), "auth", "store.older", &known.revision.to_string()).await?;
         tx.commit().await?;
@@ -162,8 +185,12 @@ impl Store {
         Ok(true)
     }
 
-    /// The revision of everything verifiers must know. Reading it proves that the store answers.
+    /// The revision of everything verifiers must know, as it is after this was asked. Reading it proves that the store answers.
     pub async fn revision(&self) -> Result<u64, StoreError> {
+        self.revision.read(|| self.read_revision()).await
+    }
+
+    async fn read_revision(&self) -> Result<u64, StoreError> {
         let began = Instant::now();
         let reading = sqlx::query("SELECT value FROM meta WHERE name = 'revision'").fetch_one(self.connections());
         let read = within(ANSWER, reading).await;

@@ -83,6 +83,17 @@ fn client_add_with_rotate_takes_over_a_secret_that_differs() {
 }
 
 #[test]
+fn client_add_with_rotate_leaves_a_secret_that_another_has_followed() {
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    succeeds("client rotate cache --secret-file next.secret", &database);
+    let added = run(&format!("{ADD_CACHE} --if-absent --rotate"), &database);
+    let words = String::from_utf8_lossy(&added.stderr);
+    assert!(added.status.success() && words.contains("client rotate cache --secret-file cache.secret"), "{added:?}");
+    succeeds("client add cache --if-absent --rotate --secret-file next.secret", &database);
+}
+
+#[test]
 fn client_show_tells_how_many_secrets_are_valid() {
     let database = database().into_inner();
     let said = |words: &str| String::from_utf8(run(words, &database).stdout).unwrap();

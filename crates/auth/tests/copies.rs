@@ -31,7 +31,9 @@ async fn every_table_is_in_a_backup() {
 #[test]
 fn backup_is_written_for_its_owner_alone_and_restored() {
     let (from, to) = (database().into_inner(), database().into_inner());
-    assert!(run("principal add ada --development", &from).status.success());
+    for words in ["principal add ada", "token issue --subject ada"] {
+        assert!(run(&format!("{words} --development"), &from).status.success());
+    }
     let file = from.directory.path().join("backup.jsonl");
     let backup = run("backup backup.jsonl --development", &from);
     assert!(backup.status.success() && backup.stdout.starts_with(b"good: "), "{backup:?}");
@@ -39,10 +41,37 @@ fn backup_is_written_for_its_owner_alone_and_restored() {
     let again = run("backup backup.jsonl --development", &from);
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("never replaced"), "{again:?}");
 
+    let refused = run(&format!("restore {} --development", file.display()), &to);
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("keys.encryption_key_file"), "{refused:?}");
+    let key = |database: &suite::Database| database.directory.path().join("auth.db.key");
+    std::fs::copy(key(&from), key(&to)).unwrap();
     let restored = run(&format!("restore {} --development", file.display()), &to);
     assert!(restored.status.success(), "{restored:?}");
     let listed = run("principal list --development", &to);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("ada"), "{listed:?}");
+}
+
+#[test]
+fn mark_of_the_configured_store_is_not_held_against_one_that_is_named_by_the_command() {
+    let database = database().into_inner();
+    let mark = database.directory.path().join("other.mark");
+    std::fs::write(&mark, "torn").unwrap();
+    let with_mark = "[store]\nurl = 'sqlite://other.db'\nmark_file = 'other.mark'\n";
+    std::fs::write(database.directory.path().join("with-mark.toml"), with_mark).unwrap();
+    let added = run("principal add ada --development --config with-mark.toml", &database);
+    assert!(added.status.success(), "{added:?}");
+    assert_eq!(std::fs::read_to_string(&mark).unwrap(), "torn");
+    assert!(String::from_utf8_lossy(&added.stderr).contains("`store.mark_file` is left out"), "{added:?}");
+}
+
+#[tokio::test]
+async fn mark_that_cannot_be_reached_fails_the_start_and_revokes_nothing() {
+    let database = database().await;
+    let before = Store::open(&database.url).await.unwrap().mark().await.unwrap();
+    let mark = database.directory.path().join("not-mounted/auth.mark");
+    assert!(Store::open_with_mark(&database.url, Some(&mark)).await.is_err());
+    assert_eq!(Store::open(&database.url).await.unwrap().mark().await.unwrap(), before);
 }
 
 #[test]
@@ -59,6 +88,8 @@ fn audit_log_is_exported_as_a_line_of_json_a_row() {
     assert_eq!(all[1]["previous"], all[0]["hash"]);
     let last = all.len() - 1;
     assert_eq!(lines(&format!("audit export --after {last} --development")), all[last..]);
+    let ahead = run(&format!("audit export --after {} --development", all.len() + 1), &database);
+    assert!(!ahead.status.success() && String::from_utf8_lossy(&ahead.stderr).contains("read it anew"), "{ahead:?}");
 }
 
 #[tokio::test]

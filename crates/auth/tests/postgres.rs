@@ -1,5 +1,6 @@
 //! The tests of auth, each in a database of its own on the PostgreSQL at `ACCORD_TEST_POSTGRES_URL`.
 
+mod engines;
 mod suite;
 
 use std::time::Duration;

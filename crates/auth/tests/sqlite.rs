@@ -1,5 +1,6 @@
 //! The tests of auth, each on a SQLite file of its own.
 
+mod administration_commands;
 mod client_commands;
 mod copies;
 mod policies;
@@ -114,7 +115,14 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
         "certificate-identity disable dns:pay.example",
         "principal disable ada",
         "principal remove ada",
+        "key list",
         "key rotate --development",
+        "key retire abc --development",
+        "session list ada",
+        "session end abc",
+        "role list",
+        "role holders reader",
+        "key reseal --development",
     ] {
         fails(words, &database, "there is no store at");
         assert_eq!(std::fs::read_dir(database.directory.path()).unwrap().count(), 0, "{words} left something behind");

@@ -9,8 +9,13 @@ pub(crate) mod backup;
 pub(crate) mod certificate_identities;
 pub(crate) mod client_key_service;
 pub(crate) mod client_keys;
+pub(crate) mod clocks;
 pub(crate) mod device;
 pub(crate) mod device_decisions;
+pub(crate) mod encryption_key_rotation;
+pub(crate) mod key_retirement;
+pub(crate) mod administration_lists;
+pub(crate) mod audit_stream;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod issuers;
@@ -18,7 +23,9 @@ pub(crate) mod key_rotation;
 pub(crate) mod kubernetes;
 pub(crate) mod links;
 pub(crate) mod login;
+pub(crate) mod missing_tables;
 pub(crate) mod oauth;
+pub(crate) mod own_services;
 pub(crate) mod refresh;
 pub(crate) mod relations;
 pub(crate) mod revocation;
@@ -30,7 +37,7 @@ pub(crate) mod provider;
 pub(crate) mod proxy;
 mod list;
 
-pub(crate) use list::database_tests;
+pub(crate) use list::{administration_tests, database_tests};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -48,12 +48,13 @@ impl AuditCommand {
 
 async fn verify(context: &Context<'_>, output: OutputFlag) -> anyhow::Result<ExitCode> {
     let mut rows = 0;
-    let mut progress = Progress::begin("audit verify", Unit::Items("rows"));
+    let store = context.existing_store().await?;
+    let progress = Progress::begin("audit verify", Unit::Items("rows")).of(store.count_audit().await?);
     let count = |_| {
         rows += 1;
         progress.advance(1);
     };
-    let broken = context.existing_store().await?.verify_audit(count).await?;
+    let broken = store.verify_audit(count).await?;
     drop(progress);
     let verified = Verified { good: broken.is_none(), rows, broken_at: broken };
     if !output.is_json() {
@@ -82,6 +83,10 @@ impl fmt::Display for Verified {
 
 async fn export(context: &Context<'_>, mut after: i64, follow: bool) -> anyhow::Result<()> {
     let store = context.existing_store().await?;
+    ensure!(
+        !store.is_beyond_audit(after).await?,
+        "{after} is beyond the newest entry: the store is older than what was read; read it anew"
+    );
     loop {
         let page = store.audit_after(after).await?;
         for entry in &page {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
-        admin::{Admin, AdminError, LONGEST_OVERLAP, SecretError, read_client_key, read_client_keys},
+        admin::{Admin, AdminError, KnownSecret, LONGEST_OVERLAP, SecretError, read_client_key, read_client_keys},
         encryption_key::generate_secret,
     },
     secret_file,
@@ -97,7 +97,8 @@ pub struct Add {
     /// Leave it as it is where it exists.
     #[arg(long)]
     if_absent: bool,
-    /// Where it exists with another secret or other keys, give it those in the file, as `client rotate` does.
+    /// Where it exists with another secret or other keys, give it those in the file, as `client rotate` does; a secret that a newer
+    /// one has followed is left alone.
     #[arg(long, requires = "if_absent")]
     rotate: bool,
 }
@@ -256,10 +257,11 @@ async fn exists(
         secret_file.exists(),
         "the client `{id}` exists, but not its secret at {file}: the store holds only a hash of it"
     );
-    if admin.has_secret(id, &secret_file::read(secret_file)?).await? {
+    let known = admin.known_secret(id, &secret_file::read(secret_file)?).await?;
+    if known == KnownSecret::Newest {
         return print(format_args!("the client `{id}` exists, and is left as it is\n"));
     }
-    if rotates {
+    if rotates && known == KnownSecret::Other {
         return rotate(admin, id, secret_file, overlap(OVERLAP).map_err(anyhow::Error::msg)?).await;
     }
     eprintln!(

@@ -36,7 +36,7 @@ impl Backup {
         let name = self.file.display();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
         let file = file.with_context(|| format!("{name} can't be made; a file that exists is never replaced"))?;
-        let mut progress = Progress::begin("backup", Unit::Bytes);
+        let progress = Progress::begin("backup", Unit::Items("rows")).of(store.count_rows().await?);
         let mut output = BufWriter::new(progress.writing(&file));
         let written = store.backup(&mut output).await;
         drop(output);
@@ -51,13 +51,15 @@ impl Restore {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let name = self.file.display();
         let file = File::open(&self.file).with_context(|| format!("{name} can't be read"))?;
-        let (store, place) = context.named_store().await?;
-        let mut progress = Progress::begin("restore", Unit::Bytes).of(file.metadata()?.len());
-        let restored = store.restore(BufReader::new(progress.reading(file))).await;
+        let (store, place, encryption_key) = context.store_and_key().await?;
+        let opens = |kid: &str, private: &str| encryption_key.decrypt(kid, private).is_ok();
+        let progress = Progress::begin("restore", Unit::Bytes).of(file.metadata()?.len());
+        let restored = store.restore(BufReader::new(progress.reading(file)), opens).await;
         drop(progress);
         let rows = restored.with_context(|| format!("nothing of {name} was restored"))?;
         print(format_args!(
-            "good: {rows} rows in {place}; every token is revoked, and the encryption key is the one of the backup\n"
+            "good: {rows} rows in {place}; every token is revoked, signing keys are made anew, and the encryption key is the one of the \
+             backup\n"
         ))
     }
 }

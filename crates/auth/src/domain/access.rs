@@ -65,7 +65,7 @@ impl Auth {
         let relations_version =
             if policies.read_relations(question.permission) { state.revocations.relations } else { 0 };
         // Built as a denial; only what follows makes it anything else.
-        let (policy_hash, policies) = (Arc::clone(&policies.hash), decided.policies);
+        let (policy_hash, policies) = (state.decision_set(&policies.hash), decided.policies);
         let mut decision =
             AccessDecision { subject, allowed: false, passport: None, policy_hash, policies, relations_version };
         if decided.allowed {
@@ -83,7 +83,7 @@ impl Auth {
         let principal = self.store.principal(subject).await?.ok_or(Denial::Field("subject", "is not known"))?;
         let policies = self.policies.get();
         check_resource(&policies, question)?;
-        let policy_hash = Arc::clone(&policies.hash);
+        let policy_hash = self.state.current().await?.decision_set(&policies.hash);
         let Some(relations) = self.held(&policies, &principal, question).await? else {
             return Ok(Explanation {
                 decision: too_many_relations(),

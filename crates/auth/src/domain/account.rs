@@ -6,7 +6,9 @@ use accord_token::verify;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{auth::Auth, client::hash_client_secret, denial::Denial, login::PersonProof, password, totp};
+use super::{
+    api_key::OTHER_KEY, auth::Auth, client::hash_client_secret, denial::Denial, login::PersonProof, password, totp,
+};
 use crate::store::principals::is_name;
 
 /// What stands for itself in an address (RFC 3986, 2.3).
@@ -143,7 +145,11 @@ impl Auth {
 
     async fn use_code(&self, subject: &str, code: &str, action: &str, is_last: bool) -> Result<(), Denial> {
         let factor = self.store.second_factor(subject).await?.ok_or(Denial::Credential)?;
-        let secret = self.encryption_key.decrypt(&encrypted_name(subject), &factor.secret)?;
+        let secret = self.encryption_key.decrypt(&encrypted_name(subject), &factor.secret).map_err(|_| {
+            // Whose it is, is nobody's business in a log.
+            self.refused_logins.write(|| tracing::error!("a second factor can't be checked: {OTHER_KEY}"));
+            Denial::Key
+        })?;
         let now = verify::now();
         let step = totp::step_of(&secret, code, factor.last_step, now).ok_or(Denial::Credential)?;
         let mut tx = self.store.begin().await?;
@@ -165,7 +171,7 @@ fn codes_of(subject: &str) -> String {
 }
 
 /// Under which name it is encrypted: a secret that was moved to another person's row is good for nothing.
-fn encrypted_name(subject: &str) -> String {
+pub(super) fn encrypted_name(subject: &str) -> String {
     format!("totp/{subject}")
 }
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use accord_token::{PublicKey, Type, verify};
+use accord_token::{Type, verify};
 
 use super::{
     auth::Auth,
     client::hash_client_secret,
     issue::{self, Limits},
-    key_rotation::{self, KeyRotationError},
     password, revocation,
 };
 use crate::store::{
@@ -26,14 +25,19 @@ mod lifecycle;
 mod links;
 mod once;
 mod recovery;
+mod roles;
 mod sessions;
+mod signing_keys;
 
+pub use crate::store::principals::KnownSecret;
 pub use api_keys::ApiKeyOrder;
 pub use certificate_identities::CertificateIdentityOrder;
 pub use client_keys::{MAX_CLIENT_KEYS, read_client_key, read_client_keys};
 pub use error::AdminError;
 pub use lifecycle::{LONGEST_OVERLAP, SecretError};
 pub use once::Once;
+pub use roles::{KnownRole, RolePlace};
+pub use sessions::SessionPlace;
 
 /// The shortest client secret that is accepted.
 const MIN_CLIENT_SECRET: usize = 32;
@@ -191,7 +195,7 @@ impl<'a> Admin<'a> {
         if revoked { Ok(()) } else { Err(AdminError::Unknown(subject.to_owned())) }
     }
 
-    /// Revokes every token there is; for restored backups and compromised keys.
+    /// Revokes every token there is. Whoever has a signing key makes others: that is withdrawn by `retire_key`.
     pub async fn revoke_everything(&self) -> Result<(), AdminError> {
         let mut tx = self.begin().await?;
         tx.next_revision().await?;
@@ -229,16 +233,6 @@ impl Auth {
     pub async fn hashed(&self, password: String) -> Result<String, AdminError> {
         check_length(&password)?;
         Ok(self.passwords.hash(password).await?)
-    }
-
-    /// Publishes a new signing key. It signs once every verifier has had time to see it.
-    pub async fn rotate_key(&self, actor: &str) -> Result<PublicKey, KeyRotationError> {
-        let (algorithm, publish_before_signing) = (self.keys.algorithm, self.keys.publish_before_signing);
-        let key =
-            key_rotation::rotate(&self.store, &self.encryption_key, algorithm, publish_before_signing, actor).await?;
-        // Read at once, so that verifiers see the key long before it signs.
-        self.state.current().await?;
-        Ok(key)
     }
 }
 

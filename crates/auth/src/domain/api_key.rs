@@ -4,7 +4,6 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use accord_token::{Verified, verify};
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::{
     auth::Auth,
@@ -105,12 +104,19 @@ impl Auth {
         tokens
     }
 
+    /// Whether what was made under the encryption key of this name can be checked. What a build before made has no name.
+    fn can_check(&self, key_id: &str) -> bool {
+        key_id.is_empty() || self.encryption_key.knows(key_id)
+    }
+
     /// Whatever is wrong with a key is refused with the same words, after the same work.
     async fn tokens_of_api_key(&self, id: &str, secret: &str) -> Result<IssuedTokens, Denial> {
-        let given = self.encryption_key.api_key_mac(id, secret);
         let key = self.store.api_key(id).await?;
         let kept = key.as_ref().map_or("", |key| &key.mac);
-        let is_it = verify_slices_are_equal(given.as_bytes(), kept.as_bytes()).is_ok();
+        let is_it = self.encryption_key.is_api_key_mac(id, secret, kept);
+        if let Some(key) = key.as_ref().filter(|key| !self.can_check(&key.key_id)) {
+            self.refused_logins.write(|| tracing::warn!(api_key = key.id, "refused: {OTHER_KEY}"));
+        }
         let now = verify::now();
         let key = key.filter(|key| is_it && key.is_valid(now)).ok_or(Denial::Credential)?;
         let principal = self.active(&key.subject).await?;
@@ -122,6 +128,11 @@ impl Auth {
             key: Some(key.source()),
         };
         let access = issue::access_token(&self.tokens, &state, &principal, limits)?;
+        if key.key_id != self.encryption_key.id() {
+            let (store, mac) = (self.store.clone(), self.encryption_key.api_key_mac(id, secret));
+            let (key, key_id) = (key.clone(), self.encryption_key.id().to_owned());
+            write_use(async move { store.remac_api_key(&key, &mac, &key_id).await });
+        }
         if key.is_use_news(now) {
             let (store, id) = (self.store.clone(), key.id);
             write_use(async move { store.touch_api_key(&id, now).await });
@@ -129,6 +140,10 @@ impl Auth {
         Ok(IssuedTokens { access, refresh: None })
     }
 }
+
+/// What is written of a credential that nobody can check any more.
+pub(super) const OTHER_KEY: &str =
+    "it was made under an encryption key that is not configured; set `keys.accepted_encryption_key_file` to that one";
 
 /// Nobody waits for it: a use that is not written down is no reason to refuse the credential.
 pub(super) fn write_use(writing: impl Future<Output = Result<(), StoreError>> + Send + 'static) {

@@ -9,6 +9,7 @@ use accord_token::{
 };
 
 use super::{
+    decoy_keys::DecoyKeys,
     encryption_key::EncryptionKey,
     issuers::Issuers,
     password::Passwords,
@@ -44,6 +45,8 @@ pub struct Auth {
     pub(crate) policies: Arc<Reloading<Policies>>,
     /// Checks passwords.
     pub passwords: Passwords,
+    /// By what assertions of clients are checked that there are not.
+    pub decoys: DecoyKeys,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
     /// The same of API keys.
@@ -82,6 +85,12 @@ impl Auth {
     /// Verifies again an access token that was verified before, on the state of this moment.
     pub fn reverify(&self, verified: &Verified, state: &AuthState) -> Result<(), Refusal> {
         verify::current(verified, &self.expected(Type::Access, &self.tokens.audience), verify::now(), &state.snapshot)
+    }
+
+    /// The same of a token of either kind, which is for whom it was for.
+    pub fn reverify_any(&self, verified: &Verified, state: &AuthState) -> Result<(), Refusal> {
+        let expected = self.expected(verified.token_type, &verified.claims.aud);
+        verify::current(verified, &expected, verify::now(), &state.snapshot)
     }
 
     /// Whether the caller of one of auth's own methods holds this permission.

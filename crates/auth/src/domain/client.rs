@@ -11,13 +11,12 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{auth::Auth, denial::Denial};
-use crate::store::{
-    client_keys::AssertionUse,
-    principals::{Client, Principal},
-};
+use crate::store::{client_keys::AssertionUse, principals::Principal};
 
 /// Characters of a refused client's id that are logged: those of a name, and too few of a secret.
 const LOGGED_ID: usize = 24;
+
+const NO_CLIENT: &str = "there is no such client";
 
 /// How a client proves who it is.
 pub enum ClientCredential {
@@ -48,8 +47,9 @@ impl Auth {
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
     async fn client_with_secret(&self, id: &str, secret: &str) -> Result<Principal, Denial> {
-        let (client, principal) = self.client_with_principal(id).await?;
         let given = hash_client_secret(secret);
+        let found = self.store.client_with_principal(id).await?;
+        let (client, principal) = found.ok_or_else(|| self.refuse_client(id, NO_CLIENT))?;
         let is = |hash: &str| verify_slices_are_equal(given.as_bytes(), hash.as_bytes()).is_ok();
         if !client.hashes(verify::now()).any(is) {
             return Err(self.refuse_client(id, "the secret is wrong"));
@@ -58,6 +58,7 @@ impl Auth {
     }
 
     /// An assertion is good once: its name is remembered in the store, so that all replicas know, before anything is given for it.
+    /// Nobody learns by the time that it takes whether there is such a client: the store is asked the same and a signature is checked.
     async fn client_with_assertion(&self, id: Option<&str>, assertion: &str) -> Result<Principal, Denial> {
         let malformed = |_| self.refuse_client(id.unwrap_or_default(), "the assertion is malformed");
         let token = Unverified::parse(assertion).map_err(malformed)?;
@@ -67,14 +68,15 @@ impl Auth {
             return Err(self.refuse_client(named, "the assertion is another client's"));
         }
         let refuse = |cause: &'static str| self.refuse_client(named, cause);
-        let (_, principal) = self.client_with_principal(named).await?;
+        let found = self.store.client_with_principal(named).await?;
         let now = verify::now();
-        let keys = self.store.valid_client_keys(named, now).await?;
+        let keys = self.decoys.beside(self.store.valid_client_keys(named, now).await?, &token);
         let claims = token.verify(ForeignType::ClientAssertion, &keys);
+        let (_, principal) = found.ok_or_else(|| refuse(NO_CLIENT))?;
         let claims = claims.map_err(|_| refuse("the assertion is not signed by a key of the client"))?;
         self.check_assertion(&claims, now).map_err(|()| refuse("the assertion's claims are not acceptable"))?;
         let principal = self.active_client(named, principal)?;
-        self.use_assertion(named, &claims).await?;
+        self.use_assertion(named, &claims, now).await?;
         Ok(principal)
     }
 
@@ -87,22 +89,17 @@ impl Auth {
         claims.check(&expected, now).map_err(drop)
     }
 
-    async fn use_assertion(&self, id: &str, claims: &ForeignClaims) -> Result<(), Denial> {
+    async fn use_assertion(&self, id: &str, claims: &ForeignClaims, now: i64) -> Result<(), Denial> {
         let name = claims.jti.as_deref().unwrap_or_default();
         let digest = URL_SAFE_NO_PAD.encode(digest(&SHA256, name.as_bytes()));
         let mut tx = self.store.begin().await?;
-        let used = tx.use_assertion(id, &digest, claims.exp).await?;
+        let used = tx.use_assertion(id, &digest, claims.exp, now).await?;
         tx.commit().await?;
         match used {
             AssertionUse::First => Ok(()),
             AssertionUse::Again => Err(self.refuse_client(id, "the assertion was used before")),
             AssertionUse::TooMany => Err(Denial::Throttled(ForeignType::ClientAssertion.longest_life())),
         }
-    }
-
-    async fn client_with_principal(&self, id: &str) -> Result<(Client, Option<Principal>), Denial> {
-        let found = self.store.client_with_principal(id).await?;
-        found.ok_or_else(|| self.refuse_client(id, "there is no such client"))
     }
 
     fn active_client(&self, id: &str, principal: Option<Principal>) -> Result<Principal, Denial> {

@@ -168,6 +168,7 @@ impl Auth {
             rotated_at: 0,
             expires_at: verify::now() + life,
             revoked: false,
+            key_id: self.encryption_key.id().to_owned(),
         };
         Ok(NewFamily { family, access })
     }

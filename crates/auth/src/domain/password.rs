@@ -19,6 +19,8 @@ use accord_runtime::{
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use tokio::sync::Semaphore;
 
+use crate::declared_metrics::PASSWORDS_HASHED;
+
 /// How many bytes a password has: the fewest by NIST SP 800-63B, section 5.1.1; the most since hashing must not be fed by the megabyte.
 pub(super) const LENGTH: RangeInclusive<usize> = 8..=1024;
 
@@ -61,11 +63,10 @@ impl Passwords {
     pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let hashed = Arc::new(AtomicU64::new(0));
-        let meter = telemetry::meter();
-        let count = meter.u64_observable_counter("accord.auth.passwords.hashed");
         let observed = Arc::clone(&hashed);
-        let count = count.with_description("Passwords that were hashed, for a check or for the store");
-        let _ = count.with_callback(move |counter| counter.observe(observed.load(Ordering::Relaxed), &[])).build();
+        PASSWORDS_HASHED.observe(&telemetry::meter(), move |counter| {
+            counter.observe(observed.load(Ordering::Relaxed), &[]);
+        });
         Self {
             admitted: FairShare::new((cores + MAX_WAITING) as u64, FairShare::DEFAULT).observed("passwords"),
             turns: Mutex::default(),

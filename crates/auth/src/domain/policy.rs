@@ -50,7 +50,10 @@ use cedar_policy::{
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
 
-pub(crate) use self::objects::{ObjectError, ObjectTypes};
+pub(crate) use self::{
+    listing::ListedPolicy,
+    objects::{ObjectError, ObjectTypes},
+};
 use self::{
     objects::group_of,
     slices::{Slices, actions_of, set},
@@ -62,6 +65,7 @@ use crate::{
     store::principals::Principal,
 };
 
+mod listing;
 mod objects;
 mod open_grants;
 mod permissions;
@@ -113,6 +117,7 @@ pub(crate) struct Policies {
     /// The types of objects that resources can be of.
     pub objects: ObjectTypes,
     count: usize,
+    listed: Vec<ListedPolicy>,
     enforced: Slices,
     /// What the policies look at of a call, those that are only tried included.
     pub reads: PolicyReads,
@@ -175,11 +180,6 @@ pub struct PolicyDecision {
 }
 
 impl Policies {
-    /// Whether a policy names this role. Without one the role means nothing.
-    pub(crate) fn names_role(&self, role: &str) -> bool {
-        self.enforced.name_role(role) || self.shadow.as_ref().is_some_and(|shadow| shadow.name_role(role))
-    }
-
     /// How many there are beside the built-in ones, those that are only tried included.
     pub(crate) fn count(&self) -> usize {
         self.count
@@ -219,6 +219,7 @@ impl Policies {
             objects,
             reads: reads(&both),
             count: policies(&both[1..]).count(),
+            listed: listing::listed(enforced, tried),
             enforced: Slices::new(enforced.iter().flat_map(|source| &source.policies), &actions)?,
             shadow: if tried.is_empty() { None } else { Some(Slices::new(policies(&both), &actions)?) },
             authorizer: Authorizer::new(),

@@ -88,10 +88,12 @@ impl Auth {
         let limits = Limits::life(self.tokens.access_ttl);
         let access = issue::access_token(&self.tokens, &state, principal, limits)?;
         let mut tx = self.store.begin().await?;
-        let generation = match rotation {
-            Rotation::Repeat => family.generation,
-            Rotation::Advance if tx.advance_family(&family.id, family.generation, now_millis()).await? => {
-                family.generation + 1
+        let key_id = self.encryption_key.id();
+        let refresh = match rotation {
+            // The same text as before, under the key that made it.
+            Rotation::Repeat => self.encryption_key.under(&family.key_id).refresh_token(&family.id, family.generation),
+            Rotation::Advance if tx.advance_family(family, key_id, now_millis()).await? => {
+                self.encryption_key.refresh_token(&family.id, family.generation + 1)
             }
             Rotation::Advance => return Ok(None),
         };
@@ -100,7 +102,6 @@ impl Auth {
             return Ok(None);
         }
         tx.commit().await?;
-        let refresh = self.encryption_key.refresh_token(&family.id, generation);
         Ok(Some(IssuedTokens { access, refresh: Some(refresh) }))
     }
 
@@ -116,8 +117,9 @@ impl Auth {
     }
 
     fn in_grace(&self, family: &Family) -> bool {
-        let since = now_millis().saturating_sub(family.rotated_at);
-        Duration::from_millis(u64::try_from(since).unwrap_or(0)) < self.tokens.refresh_reuse_interval
+        // Another auth's clock may be ahead by a little. One that was set back must not make the grace longer.
+        let between = now_millis().abs_diff(family.rotated_at);
+        Duration::from_millis(between) < self.tokens.refresh_reuse_interval
     }
 }
 

@@ -9,7 +9,10 @@ use accord_token::{Algorithm, KeySet, PublicKey, RevocationSnapshot, RevocationU
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
-use super::{encryption_key::EncryptionKey, key_rotation::KeyRotationError};
+use super::{
+    encryption_key::EncryptionKey,
+    key_rotation::{KeyRotationError, ensure_key},
+};
 use crate::store::{
     Store, StoreError,
     keys::StoredKey,
@@ -38,6 +41,8 @@ pub struct AuthState {
 pub struct StateCache {
     store: Store,
     encryption_key: Arc<EncryptionKey>,
+    /// Of a key that is made where there is none.
+    algorithm: Algorithm,
     state: ArcSwap<AuthState>,
     reading: Mutex<()>,
     revisions: watch::Sender<u64>,
@@ -45,39 +50,62 @@ pub struct StateCache {
 
 impl StateCache {
     /// Reads the first state.
-    pub async fn open(store: Store, encryption_key: Arc<EncryptionKey>) -> Result<Self, StoreError> {
+    pub async fn open(
+        store: Store,
+        encryption_key: Arc<EncryptionKey>,
+        algorithm: Algorithm,
+    ) -> Result<Self, StoreError> {
         let state = AuthState::read(&store, &encryption_key, &Revocations::default()).await?;
         let (revisions, _) = watch::channel(state.revocations.revision);
         let state = ArcSwap::from_pointee(state);
-        Ok(Self { store, encryption_key, state, reading: Mutex::new(()), revisions })
+        Ok(Self { store, encryption_key, algorithm, state, reading: Mutex::new(()), revisions })
     }
 
     /// The state that is true now.
     pub async fn current(&self) -> Result<Arc<AuthState>, StoreError> {
+        // Before the store is asked: what it says is no less, unless an older copy was put in its place under this process.
+        let known = self.state.load().revocations.revision;
         let revision = self.store.revision().await?;
+        let is_older = revision < known;
+        let needed = if is_older { known + 1 } else { revision };
         let state = self.state.load_full();
-        if state.revocations.revision == revision {
+        if state.reaches(needed) {
             return Ok(state);
         }
         let _reading = self.reading.lock().await;
         // Whoever held the lock may have read what is needed.
         let state = self.state.load_full();
-        if state.revocations.revision == revision {
+        if state.reaches(needed) {
             return Ok(state);
         }
-        // A revision that fell is an older copy, put in the store's place under this process.
-        if revision < state.revocations.revision {
+        if is_older {
             within(READ_TIMEOUT, self.store.outrank(state.revocations.mark())).await?;
         }
         // Bounded, since all others wait behind it.
-        let reading = AuthState::read(&self.store, &self.encryption_key, &state.revocations);
-        let state = Arc::new(within(READ_TIMEOUT, reading).await?);
+        let state = Arc::new(within(READ_TIMEOUT, self.read(&state.revocations)).await?);
         for error in &state.unusable {
             tracing::error!(%error, "a signing key can't be opened: tokens can't be issued once it is the signing key");
         }
         self.state.store(Arc::clone(&state));
         self.revisions.send_replace(state.revocations.revision);
         Ok(state)
+    }
+
+    /// What there is after what was known. With an older store its keys have gone: another one is made at once, since verifiers take
+    /// keys out only when they are told of others.
+    async fn read(&self, known: &Revocations) -> Result<AuthState, StoreError> {
+        let state = AuthState::read(&self.store, &self.encryption_key, known).await?;
+        if !state.published.is_empty() {
+            return Ok(state);
+        }
+        match ensure_key(&self.store, &self.encryption_key, self.algorithm).await {
+            Ok(()) => AuthState::read(&self.store, &self.encryption_key, &state.revocations).await,
+            Err(KeyRotationError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "there is no signing key, and none can be made: no token is issued");
+                Ok(state)
+            }
+        }
     }
 
     /// Tells those who follow revisions that there is something new beside them.
@@ -92,10 +120,23 @@ impl StateCache {
 }
 
 impl AuthState {
+    /// Whether this is the state at that revision or a later one. One without a key is none: another process has withdrawn all of them.
+    fn reaches(&self, revision: u64) -> bool {
+        self.revocations.revision >= revision && !self.published.is_empty()
+    }
+
     /// The newest key whose time to sign has come.
     pub fn signing_key(&self, now: i64) -> Option<Arc<SigningKey>> {
-        let signs = |key: &StoredKey| key.signs_from <= now && (key.signs_until == 0 || now < key.signs_until);
-        self.signing.iter().rfind(|(key, _)| signs(key)).map(|(_, key)| Arc::clone(key))
+        self.signing.iter().rfind(|(key, _)| key.signs_at(now)).map(|(_, key)| Arc::clone(key))
+    }
+
+    /// By which verifiers know whether a decision still holds: these policies, and no signing key withdrawn since. The passport that
+    /// came with it may be of that key.
+    pub fn decision_set(&self, policy_hash: &Arc<str>) -> Arc<str> {
+        match self.revocations.retired_keys {
+            0 => Arc::clone(policy_hash),
+            retired => format!("{policy_hash}.{retired}").into(),
+        }
     }
 
     /// Everything after the revision `since`, for a verifier that knows that much.

@@ -17,7 +17,11 @@ use super::{
     guard::{Caller, peer_address},
     message::{device, seconds},
 };
-use crate::domain::{admin::Admin, auth::Auth, login::PersonProof};
+use crate::domain::{
+    admin::{Admin, SessionPlace},
+    auth::Auth,
+    login::PersonProof,
+};
 
 /// The service.
 pub(crate) struct Accounts(pub(crate) Arc<Auth>);
@@ -82,7 +86,7 @@ impl AccountService for Accounts {
         request: Request<ListOwnSessionsRequest>,
     ) -> Result<Response<ListOwnSessionsResponse>, Status> {
         let person = person(&request)?;
-        let families = Admin::new(&self.0.store, &person).sessions(&person).await?;
+        let families = Admin::new(&self.0.store, &person).sessions_after(&person, &SessionPlace::first()).await?;
         let sessions = families.into_iter().map(|family| OwnSession {
             session: family.id,
             renewed: (family.rotated_at > 0).then(|| seconds(family.rotated_at / 1000)),

@@ -8,26 +8,26 @@ use accord_api::accord::auth::v1::{
     AddPrincipalRequest, AddPrincipalResponse, CancelDeviceRequest, CancelDeviceResponse, ChangeRolesRequest,
     ChangeRolesResponse, CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest,
     DropSecondFactorResponse, EndSessionRequest, EndSessionResponse, GetApiKeyRequest, GetApiKeyResponse,
-    GetCertificateIdentityRequest, GetCertificateIdentityResponse, GetPrincipalRequest, GetPrincipalResponse,
-    ListApiKeysRequest, ListApiKeysResponse, ListAuditEntriesRequest, ListAuditEntriesResponse,
-    ListCertificateIdentitiesRequest, ListCertificateIdentitiesResponse, ListClientKeysRequest, ListClientKeysResponse,
-    ListDevicesRequest, ListDevicesResponse, ListLinksRequest, ListLinksResponse, ListPrincipalsRequest,
-    ListPrincipalsResponse, ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RemoveClientKeyRequest,
-    RemoveClientKeyResponse, RemoveLinkRequest, RemoveLinkResponse, RotateApiKeyRequest, RotateApiKeyResponse,
-    RotateClientKeysRequest, RotateClientKeysResponse, RotateClientRequest, RotateClientResponse,
-    SetApiKeyStandingRequest, SetApiKeyStandingResponse, SetCertificateIdentityStandingRequest,
-    SetCertificateIdentityStandingResponse, SetStandingRequest, SetStandingResponse, Standing as WireStanding,
-    admin_service_server::AdminService,
+    GetCertificateIdentityRequest, GetCertificateIdentityResponse, GetPolicyRequest, GetPolicyResponse,
+    GetPrincipalRequest, GetPrincipalResponse, ListApiKeysRequest, ListApiKeysResponse, ListAuditEntriesRequest,
+    ListAuditEntriesResponse, ListCertificateIdentitiesRequest, ListCertificateIdentitiesResponse,
+    ListClientKeysRequest, ListClientKeysResponse, ListDevicesRequest, ListDevicesResponse, ListLinksRequest,
+    ListLinksResponse, ListPoliciesRequest, ListPoliciesResponse, ListPrincipalsRequest, ListPrincipalsResponse,
+    ListRoleHoldersRequest, ListRoleHoldersResponse, ListRolesRequest, ListRolesResponse, ListSessionsRequest,
+    ListSessionsResponse, ManagedPrincipal, RemoveClientKeyRequest, RemoveClientKeyResponse, RemoveLinkRequest,
+    RemoveLinkResponse, RotateApiKeyRequest, RotateApiKeyResponse, RotateClientKeysRequest, RotateClientKeysResponse,
+    RotateClientRequest, RotateClientResponse, SetApiKeyStandingRequest, SetApiKeyStandingResponse,
+    SetCertificateIdentityStandingRequest, SetCertificateIdentityStandingResponse, SetStandingRequest,
+    SetStandingResponse, WatchAuditEntriesRequest, WatchAuditEntriesResponse, admin_service_server::AdminService,
 };
-use accord_token::Kind;
 use prost::Message as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{
-    guard::Caller,
-    message::{self, audit_entry, seconds, session},
-    page::Page,
-};
+pub(crate) use self::audit::AuditStreams;
+use self::principals::managed;
+
+use super::{guard::Caller, message::audit_entry, page::Page};
 use crate::{
     domain::{
         admin::{Admin, AdminError, Once},
@@ -35,20 +35,23 @@ use crate::{
         denial::Denial,
         encryption_key::generate_secret,
     },
-    store::principals::{Principal, Standing, Which},
+    store::principals::Which,
 };
 
 mod api_keys;
 mod certificate_identities;
 mod clients;
 mod devices;
+mod audit;
 mod links;
+mod policies;
+mod principals;
 
 /// How long the secret or the key before stays valid where the caller does not say.
 const OVERLAP: Duration = Duration::from_hours(24);
 
 /// The service.
-pub(crate) struct Administration(pub(crate) Arc<Auth>);
+pub(crate) struct Administration(pub(crate) Arc<Auth>, pub(crate) AuditStreams);
 
 impl Administration {
     fn admin<'a>(&'a self, actor: &'a str) -> Admin<'a> {
@@ -67,7 +70,7 @@ impl Administration {
     async fn secret(&self, admin: &Admin<'_>, once: Option<&Once>) -> Result<(String, bool), Status> {
         let done = admin.done().await?;
         let secret = match done.as_ref().or(once) {
-            Some(once) => self.0.encryption_key.client_secret(once.nonce()),
+            Some(once) => self.0.encryption_key.under(once.key_id()).client_secret(once.nonce()),
             None => generate_secret().map_err(Denial::from)?,
         };
         Ok((secret, done.is_some()))
@@ -92,21 +95,7 @@ impl AdminService for Administration {
         request: Request<AddPrincipalRequest>,
     ) -> Result<Response<AddPrincipalResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = self.once(&request.idempotency_key, "AddPrincipal", &request.encode_to_vec())?;
-        let admin = self.admin(&actor).once(once.as_ref());
-        let principal = message::new_principal(request.principal.unwrap_or_default())?;
-        if !admin.was_done().await? {
-            let hashed = match request.password {
-                password if password.is_empty() => String::new(),
-                _ if principal.kind == Kind::Service => {
-                    return Err(Denial::Field("password", "is for persons; add a program as a client").into());
-                }
-                password => self.0.hashed(password).await?,
-            };
-            admin.add_hashed(&principal, &hashed).await?;
-        }
-        let principal = self.managed(&admin, &principal.subject).await?;
-        Ok(Response::new(AddPrincipalResponse { principal }))
+        Ok(Response::new(self.add(&actor, request).await?))
     }
 
     async fn get_principal(
@@ -136,17 +125,7 @@ impl AdminService for Administration {
         request: Request<SetStandingRequest>,
     ) -> Result<Response<SetStandingResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = self.once(&request.idempotency_key, "SetStanding", &request.encode_to_vec())?;
-        let admin = self.admin(&actor).once(once.as_ref()).expecting(version(request.expected_version));
-        if !admin.was_done().await? {
-            match request.standing() {
-                WireStanding::Active => admin.enable(&request.subject).await?,
-                WireStanding::Disabled => admin.disable(&request.subject).await?,
-                WireStanding::Removed => admin.remove(&request.subject).await?,
-                WireStanding::Unspecified => return Err(Denial::Field("standing", "must be given").into()),
-            }
-            self.announce().await?;
-        }
+        self.stand(&actor, request).await?;
         Ok(Response::new(SetStandingResponse {}))
     }
 
@@ -320,11 +299,7 @@ impl AdminService for Administration {
         request: Request<CreateResetCodeRequest>,
     ) -> Result<Response<CreateResetCodeResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = self.once(&request.idempotency_key, "CreateResetCode", &request.encode_to_vec())?;
-        let admin = self.admin(&actor).once(once.as_ref());
-        let (reset_code, is_done) = self.secret(&admin, once.as_ref()).await?;
-        let expires_at = if is_done { None } else { Some(admin.add_reset_code(&request.subject, &reset_code).await?) };
-        Ok(Response::new(CreateResetCodeResponse { reset_code, expire_time: expires_at.map(seconds) }))
+        Ok(Response::new(self.reset_code(&actor, request).await?))
     }
 
     async fn drop_second_factor(
@@ -344,9 +319,8 @@ impl AdminService for Administration {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        let actor = actor(&request)?;
-        let families = self.admin(&actor).sessions(&request.get_ref().subject).await?;
-        Ok(Response::new(ListSessionsResponse { sessions: families.into_iter().map(session).collect() }))
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        Ok(Response::new(self.sessions(&actor, request).await?))
     }
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionResponse>, Status> {
@@ -358,6 +332,43 @@ impl AdminService for Administration {
             self.announce().await?;
         }
         Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn list_roles(&self, request: Request<ListRolesRequest>) -> Result<Response<ListRolesResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        Ok(Response::new(self.roles(&actor, request).await?))
+    }
+
+    async fn list_role_holders(
+        &self,
+        request: Request<ListRoleHoldersRequest>,
+    ) -> Result<Response<ListRoleHoldersResponse>, Status> {
+        Ok(Response::new(self.holders(request.into_inner()).await?))
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<ListPoliciesRequest>,
+    ) -> Result<Response<ListPoliciesResponse>, Status> {
+        Ok(Response::new(self.list(request.get_ref()).await?))
+    }
+
+    async fn get_policy(&self, request: Request<GetPolicyRequest>) -> Result<Response<GetPolicyResponse>, Status> {
+        Ok(Response::new(self.policy(request.get_ref()).await?))
+    }
+
+    type WatchAuditEntriesStream = ReceiverStream<Result<WatchAuditEntriesResponse, Status>>;
+
+    async fn watch_audit_entries(
+        &self,
+        request: Request<WatchAuditEntriesRequest>,
+    ) -> Result<Response<Self::WatchAuditEntriesStream>, Status> {
+        let (caller, after) = (Caller::of(&request)?.verified, request.get_ref().after);
+        if self.0.store.is_beyond_audit(after).await? {
+            let problem = "is beyond the newest entry: the store is older than what was read; read it anew";
+            return Err(Denial::Field("after", problem).into());
+        }
+        Ok(Response::new(self.1.open(&self.0, caller, after)?))
     }
 
     async fn list_audit_entries(
@@ -376,14 +387,4 @@ fn overlap(asked: Option<prost_types::Duration>) -> Result<Duration, Denial> {
 
 fn version(expected: u64) -> Option<u64> {
     (expected > 0).then_some(expected)
-}
-
-fn managed(principal: Principal) -> ManagedPrincipal {
-    let standing = match principal.standing {
-        Standing::Active => WireStanding::Active,
-        Standing::Disabled => WireStanding::Disabled,
-        Standing::Removed => WireStanding::Removed,
-    };
-    let version = principal.version();
-    ManagedPrincipal { principal: Some(message::known_principal(principal)), standing: standing.into(), version }
 }

@@ -14,7 +14,18 @@ pub(super) struct Page {
     pub(super) after: String,
 }
 
+/// A token that no page ended with.
+pub(super) const UNKNOWN_TOKEN: Denial = Denial::Field("page_token", "is not one that was given");
+
 impl Page {
+    /// Most items that a list reads at once.
+    pub(super) const MOST: usize = SIZE.1;
+
+    /// How many items it has at most.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// As a request says it.
     pub(super) fn of(page_size: i32, page_token: &str) -> Result<Self, Denial> {
         let size = match usize::try_from(page_size) {
@@ -23,7 +34,7 @@ impl Page {
             _ => return Err(Denial::Field("page_size", "must be 0 to 500")),
         };
         let after = URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|name| String::from_utf8(name).ok());
-        let after = after.ok_or(Denial::Field("page_token", "is not one that was given"))?;
+        let after = after.ok_or(UNKNOWN_TOKEN)?;
         Ok(Self { size, after })
     }
 

@@ -57,6 +57,7 @@ impl From<AdminError> for Status {
         let reason = match error {
             AdminError::Store(error) => return error.into(),
             AdminError::Denied(denial) => return denial.into(),
+            AdminError::KeyRotation(error) => return Denial::from(error).into(),
             AdminError::Hashing(_) => Reason::Overloaded,
             AdminError::Secret(_) => Reason::Internal,
             AdminError::Unknown(_)
@@ -64,6 +65,8 @@ impl From<AdminError> for Status {
             | AdminError::UnknownApiKey(_)
             | AdminError::UnknownCertificateIdentity(_)
             | AdminError::UnknownClientKey { .. }
+            | AdminError::UnknownSigningKey(_)
+            | AdminError::UnknownPolicy(_)
             | AdminError::NotLinked { .. }
             | AdminError::SessionUnknown(_) => Reason::SubjectUnknown,
             AdminError::Exists(_) | AdminError::NoClient(_) | AdminError::Linked(_) => Reason::SubjectExists,

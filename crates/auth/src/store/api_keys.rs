@@ -16,6 +16,8 @@ pub struct ApiKey {
     pub subject: String,
     /// What its secret proves itself by.
     pub mac: String,
+    /// The encryption key under which that is made; empty where a build before made it.
+    pub key_id: String,
     /// What it is for, as its owner says.
     pub note: String,
     /// The permissions that it is narrowed to; empty: all of its subject.
@@ -50,7 +52,8 @@ impl Store {
     /// The key of this id.
     pub async fn api_key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, version FROM api_keys WHERE id = $1",
+            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, version, key_id
+             FROM api_keys WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(self.connections())
@@ -61,8 +64,8 @@ impl Store {
     /// The first keys after this id, of a subject or of all; none where that was the last.
     pub async fn api_keys_after(&self, last: &str, subject: Option<&str>) -> Result<Vec<ApiKey>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, version FROM api_keys
-             WHERE id > $1 AND ($2 = '' OR subject = $2) ORDER BY id LIMIT 500",
+            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, version, key_id
+             FROM api_keys WHERE id > $1 AND ($2 = '' OR subject = $2) ORDER BY id LIMIT 500",
         )
         .bind(last)
         .bind(subject.unwrap_or_default())
@@ -81,6 +84,18 @@ impl Store {
             .await?;
         Ok(())
     }
+
+    /// Keeps what a key's secret proves itself by under another encryption key, where it is still what `key` has.
+    pub(crate) async fn remac_api_key(&self, key: &ApiKey, mac: &str, key_id: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE api_keys SET mac = $3, key_id = $4 WHERE id = $1 AND mac = $2")
+            .bind(&key.id)
+            .bind(&key.mac)
+            .bind(mac)
+            .bind(key_id)
+            .execute(self.connections())
+            .await?;
+        Ok(())
+    }
 }
 
 impl ApiKey {
@@ -94,8 +109,8 @@ impl Transaction {
     /// Adds a key.
     pub async fn add_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO api_keys (id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 1, 0)",
+            "INSERT INTO api_keys (id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, key_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 1, 0, $8)",
         )
         .bind(&key.id)
         .bind(&key.subject)
@@ -104,6 +119,7 @@ impl Transaction {
         .bind(&key.scope)
         .bind(key.created_at)
         .bind(key.expires_at)
+        .bind(&key.key_id)
         .execute(&mut *self.inner)
         .await?;
         Ok(())
@@ -143,5 +159,6 @@ fn key(row: &AnyRow) -> Result<ApiKey, StoreError> {
         edition: row.try_get(8)?,
         used_at: row.try_get(9)?,
         version: unsigned(row.try_get(10)?),
+        key_id: row.try_get(11)?,
     })
 }

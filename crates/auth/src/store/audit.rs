@@ -109,11 +109,25 @@ impl Store {
         rows.iter().map(entry).collect()
     }
 
+    /// How many rows were written.
+    pub async fn count_audit(&self) -> Result<u64, StoreError> {
+        Ok(u64::try_from(self.written_audit().await?).unwrap_or_default())
+    }
+
+    /// Whether an entry of this number was never written: who has read it has read a store that this one is older than.
+    pub async fn is_beyond_audit(&self, seq: i64) -> Result<bool, StoreError> {
+        Ok(seq > self.written_audit().await?)
+    }
+
+    async fn written_audit(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(self.connections()).await?;
+        Ok(row.try_get(0)?)
+    }
+
     /// Reads the whole log, and returns the place of the first row that is missing or does not fit to the one before.
     pub async fn verify_audit(&self, mut each: impl FnMut(AuditEntry)) -> Result<Option<i64>, StoreError> {
         // Read first: rows that are added meanwhile are more than were counted, never fewer.
-        let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(self.connections()).await?;
-        let written: i64 = row.try_get(0)?;
+        let written = self.written_audit().await?;
         let mut chain = AuditChain::default();
         loop {
             let place = chain.last;

@@ -1,12 +1,13 @@
 //! Public keys of clients, and the assertions that they were used for, each of which is good once.
 
-use accord_token::foreign::{Jwk, JwkSet};
+use accord_token::foreign::{ForeignType, Jwk, JwkSet};
 use sqlx::Row;
 
 use super::{Store, StoreError, Transaction, signed};
 
-/// The most assertions of one client that are remembered at once: as many as it can log in with in five minutes at 33 a second.
-pub(crate) const MAX_ASSERTIONS: i64 = 10_000;
+/// The most used assertions of one client that count at once: those that have not ended, or ended within the last five minutes, the
+/// longest life of one. Each counts for at least five minutes, whatever end it names, and for at most ten: 33 logins a second fit.
+pub(crate) const MAX_ASSERTIONS: i64 = 20_000;
 
 /// A key that a client proves itself with.
 #[derive(Clone, Debug)]
@@ -129,9 +130,11 @@ impl Transaction {
         client: &str,
         digest: &str,
         expires_at: i64,
+        now: i64,
     ) -> Result<AssertionUse, StoreError> {
-        let known = sqlx::query("SELECT COUNT(*) FROM used_assertions WHERE client = $1")
+        let known = sqlx::query("SELECT COUNT(*) FROM used_assertions WHERE client = $1 AND expires_at >= $2")
             .bind(client)
+            .bind(now - signed(ForeignType::ClientAssertion.longest_life().as_secs()))
             .fetch_one(&mut *self.inner)
             .await?;
         if known.try_get::<i64, _>(0)? >= MAX_ASSERTIONS {

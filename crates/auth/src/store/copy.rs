@@ -44,6 +44,12 @@ pub enum CopyError {
         /// Steps of this binary.
         ours: usize,
     },
+    /// What is sealed in it can't be opened.
+    #[error(
+        "the signing key `{0}` of the backup was encrypted with another encryption key: set `keys.encryption_key_file` to the one \
+         that was used where the backup was made"
+    )]
+    EncryptionKey(String),
     /// There is something in the store that it would replace.
     #[error("the store is not empty; restore into a new one, and nothing is lost")]
     NotEmpty,
@@ -68,6 +74,17 @@ enum Line {
 }
 
 impl Store {
+    /// How many lines a backup of this moment has, but for the first and the last.
+    pub async fn count_rows(&self) -> Result<u64, StoreError> {
+        let mut rows = 0;
+        for table in schema::TABLES {
+            let count = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+            let count: i64 = sqlx::query(count).fetch_one(self.connections()).await?.try_get(0)?;
+            rows += u64::try_from(count).unwrap_or_default();
+        }
+        Ok(rows)
+    }
+
     /// Writes everything, as of one moment. Returns the number of rows.
     pub async fn backup(&self, output: &mut impl Write) -> Result<usize, CopyError> {
         let mut snapshot = self.pool.snapshot().await.map_err(StoreError::from)?;
@@ -88,8 +105,9 @@ impl Store {
         Ok(rows)
     }
 
-    /// Fills an empty store from a backup, and revokes everything: what was revoked after the backup is not in it.
-    pub async fn restore(&self, input: impl BufRead) -> Result<usize, CopyError> {
+    /// Fills an empty store from a backup, and revokes everything: what was revoked after the backup is not in it. Its signing keys
+    /// are withdrawn likewise, once `opens` has opened each of them by its name: a backup is worth nothing without its encryption key.
+    pub async fn restore(&self, input: impl BufRead, opens: impl Fn(&str, &str) -> bool) -> Result<usize, CopyError> {
         let mut tx = self.begin().await?;
         tx.empty().await?;
         let (mut digest, mut rows, mut steps, mut ended) = (Context::new(&SHA256), 0, None, false);
@@ -121,8 +139,12 @@ impl Store {
         if !ended {
             return Err(CopyError::Malformed { line: rows + 2, problem: "the file ends too early".to_owned() });
         }
+        if let Some((kid, _)) = tx.private_keys().await?.into_iter().find(|(kid, private)| !opens(kid, private)) {
+            return Err(CopyError::EncryptionKey(kid));
+        }
         tx.next_revision().await?;
         tx.raise_global_epoch().await?;
+        tx.retire_all_keys().await?;
         tx.audit(verify::now(), "command line", "store.restore", &rows.to_string()).await?;
         tx.commit().await?;
         Ok(rows)

@@ -23,13 +23,16 @@ pub struct Family {
     pub expires_at: i64,
     /// Whether it was revoked before that.
     pub revoked: bool,
+    /// The encryption key under which its newest token is made; empty where a build before made it.
+    pub key_id: String,
 }
 
 impl Store {
     /// The family of this name.
     pub async fn family(&self, id: &str) -> Result<Option<Family>, StoreError> {
         let row = sqlx::query(
-            "SELECT subject, epoch, global_epoch, generation, rotated_at, expires_at, dead FROM families WHERE id = $1",
+            "SELECT subject, epoch, global_epoch, generation, rotated_at, expires_at, dead, key_id FROM families
+             WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(self.connections())
@@ -44,27 +47,31 @@ impl Store {
             rotated_at: row.try_get(4)?,
             expires_at: row.try_get(5)?,
             revoked: row.try_get::<i64, _>(6)? != 0,
+            key_id: row.try_get(7)?,
         }))
     }
 }
 
 impl Store {
-    /// The families of a subject that can still be renewed under these epochs, the newest first.
+    /// The first families of a subject after this end and name that can still be renewed under these epochs, the newest first.
     pub async fn families_of(
         &self,
         subject: &Principal,
         global_epoch: u64,
         now: i64,
+        (last_end, last_id): (i64, &str),
     ) -> Result<Vec<Family>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, generation, rotated_at, expires_at FROM families
+            "SELECT id, generation, rotated_at, expires_at, key_id FROM families
              WHERE subject = $1 AND dead = 0 AND expires_at > $2 AND epoch >= $3 AND global_epoch >= $4
-             ORDER BY expires_at DESC LIMIT 500",
+             AND (expires_at < $5 OR (expires_at = $5 AND id > $6)) ORDER BY expires_at DESC, id LIMIT 500",
         )
         .bind(&subject.subject)
         .bind(now)
         .bind(signed(subject.epoch))
         .bind(signed(global_epoch))
+        .bind(last_end)
+        .bind(last_id)
         .fetch_all(self.connections())
         .await?;
         let family = |row: &sqlx::any::AnyRow| {
@@ -77,6 +84,7 @@ impl Store {
                 rotated_at: row.try_get(2)?,
                 expires_at: row.try_get(3)?,
                 revoked: false,
+                key_id: row.try_get(4)?,
             })
         };
         Ok(rows.iter().map(family).collect::<Result<_, _>>()?)
@@ -87,8 +95,8 @@ impl Transaction {
     /// Begins a family.
     pub async fn add_family(&mut self, family: &Family) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO families (id, subject, epoch, global_epoch, generation, rotated_at, expires_at, dead)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
+            "INSERT INTO families (id, subject, epoch, global_epoch, generation, rotated_at, expires_at, dead, key_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8)",
         )
         .bind(&family.id)
         .bind(&family.subject)
@@ -97,20 +105,23 @@ impl Transaction {
         .bind(signed(family.generation))
         .bind(family.rotated_at)
         .bind(family.expires_at)
+        .bind(&family.key_id)
         .execute(&mut *self.inner)
         .await?;
         Ok(())
     }
 
-    /// The next generation, where `from` still is the newest; false where somebody was faster.
-    pub async fn advance_family(&mut self, id: &str, from: u64, now_millis: i64) -> Result<bool, StoreError> {
+    /// The next generation, under the encryption key of this name, where the family's still is the newest; false where somebody was
+    /// faster.
+    pub async fn advance_family(&mut self, family: &Family, key_id: &str, now_millis: i64) -> Result<bool, StoreError> {
         let advanced = sqlx::query(
-            "UPDATE families SET generation = generation + 1, rotated_at = $3
+            "UPDATE families SET generation = generation + 1, rotated_at = $3, key_id = $4
              WHERE id = $1 AND generation = $2 AND dead = 0",
         )
-        .bind(id)
-        .bind(signed(from))
+        .bind(&family.id)
+        .bind(signed(family.generation))
         .bind(now_millis)
+        .bind(key_id)
         .execute(&mut *self.inner)
         .await?;
         Ok(advanced.rows_affected() == 1)

@@ -1,8 +1,10 @@
-//! High-water mark: the newest revision that was ever acknowledged, kept beside the SQLite file. A file that somebody puts back in
-//! place of a newer one is older than its mark, and would otherwise revive what was revoked meanwhile.
+//! High-water mark: the newest revision that was ever acknowledged, kept beside the SQLite file, or where the configuration says. A
+//! store that somebody puts back in place of a newer one is older than its mark, and would otherwise revive what was revoked
+//! meanwhile.
 //!
-//! Invariant: the mark is durable before a revision is acknowledged, so it is never behind what callers were told. It may be behind
-//! the store, where a process ended in between: then nobody was told.
+//! Invariant: the mark is durable before a revision is acknowledged by a process that has it, so it is never behind what that one's
+//! callers were told. It may be behind the store, where a process ended in between: then nobody was told. Of what others acknowledge
+//! on PostgreSQL it learns as soon as the process does.
 
 use std::{
     fs::{File, OpenOptions},
@@ -42,7 +44,12 @@ pub(super) struct HighWaterMark(Arc<PathBuf>);
 impl HighWaterMark {
     /// Beside this SQLite file.
     pub(super) fn beside(file: &Path) -> Self {
-        Self(Arc::new(file.with_added_extension("mark")))
+        Self::at(&file.with_added_extension("mark"))
+    }
+
+    /// In this file.
+    pub(super) fn at(file: &Path) -> Self {
+        Self(Arc::new(file.to_owned()))
     }
 
     /// What was written last; none where nothing was. What can't be read as a mark is an error, since nobody knows then what

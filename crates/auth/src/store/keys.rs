@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use accord_token::claims::LEEWAY;
 
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, unsigned};
 
 /// A signing key's life: published on arrival, signs from `signs_from` until `signs_until`, gone at `gone_at`. Seconds
 /// since 1970; 0 where an end is not known yet.
@@ -24,6 +24,18 @@ pub struct StoredKey {
     pub signs_until: i64,
     /// No token it signed is alive any more.
     pub gone_at: i64,
+}
+
+impl StoredKey {
+    /// Whether it may sign at this moment; of those that may, the newest does.
+    pub fn signs_at(&self, now: i64) -> bool {
+        self.signs_from <= now && (self.signs_until == 0 || now < self.signs_until)
+    }
+
+    /// Whether another key was to sign sooner: this one never will.
+    pub fn is_overtaken(&self) -> bool {
+        self.signs_until != 0 && self.signs_until <= self.signs_from
+    }
 }
 
 impl Store {
@@ -49,6 +61,12 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// How many keys were taken away before their time.
+    pub(super) async fn retired_keys(&self) -> Result<u64, StoreError> {
+        let found = sqlx::query("SELECT value FROM meta WHERE name = 'retired_keys'");
+        Ok(unsigned(found.fetch_one(self.connections()).await?.try_get(0)?))
     }
 
     /// Destroys private halves that sign no more, by the slowest clock there may be, and keys that nobody needs any more.
@@ -91,6 +109,49 @@ impl Transaction {
         .bind(key.signs_from)
         .execute(&mut *self.inner)
         .await?;
+        Ok(())
+    }
+
+    /// Takes a key away with both halves, before its time.
+    pub async fn retire_key(&mut self, kid: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM keys WHERE kid = $1").bind(kid).execute(&mut *self.inner).await?;
+        sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'retired_keys'").execute(&mut *self.inner).await?;
+        Ok(())
+    }
+
+    /// The names of those that may sign, and their private halves, encrypted.
+    pub(super) async fn private_keys(&mut self) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query("SELECT kid, private FROM keys WHERE private <> ''").fetch_all(&mut *self.inner).await?;
+        Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// Takes all keys away: one that was withdrawn may be among those of an older store, and whoever has it can sign anything.
+    pub(super) async fn retire_all_keys(&mut self) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM keys").execute(&mut *self.inner).await?;
+        sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'retired_keys'").execute(&mut *self.inner).await?;
+        Ok(())
+    }
+
+    /// Lets whichever key ends where this one was to begin sign on in its place.
+    pub async fn extend_key_before(&mut self, removed: &StoredKey) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE keys SET signs_until = $2, gone_at = $3 WHERE signs_until = $1 AND signs_from < $1 AND private <> ''",
+        )
+        .bind(removed.signs_from)
+        .bind(removed.signs_until)
+        .bind(removed.gone_at)
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Lets a published key sign from this moment on.
+    pub async fn advance_key(&mut self, kid: &str, signs_from: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE keys SET signs_from = $2 WHERE kid = $1")
+            .bind(kid)
+            .bind(signs_from)
+            .execute(&mut *self.inner)
+            .await?;
         Ok(())
     }
 

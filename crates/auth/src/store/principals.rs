@@ -70,12 +70,34 @@ pub struct Client {
     pub keys_version: u64,
 }
 
+/// What a secret is to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownSecret {
+    /// Its newest one.
+    Newest,
+    /// The one before, valid or not, which another has followed: a file that has it is behind the store, and may be so since it leaked.
+    Earlier,
+    /// Neither of them.
+    Other,
+}
+
 impl Client {
     /// The hashes of the secrets that are valid at this moment: one, or two for a while after a rotation; none where the client has
     /// keys alone.
     pub fn hashes(&self, now: i64) -> impl Iterator<Item = &str> {
         let earlier = self.earlier_until(now).map(|_| self.earlier_hash.as_str());
         std::iter::once(self.secret_hash.as_str()).filter(|hash| !hash.is_empty()).chain(earlier)
+    }
+
+    /// What the secret of this hash is to it.
+    pub fn known_secret(&self, hash: &str) -> KnownSecret {
+        if hash == self.secret_hash {
+            KnownSecret::Newest
+        } else if hash == self.earlier_hash {
+            KnownSecret::Earlier
+        } else {
+            KnownSecret::Other
+        }
     }
 
     /// Until when the secret before the newest is valid; None where it is not.

@@ -13,18 +13,24 @@ pub struct AdminRequest {
     pub nonce: String,
     /// What was answered, where what there is now would be another answer; empty else.
     pub answer: String,
+    /// The encryption key under which its digest and its secret are made; empty where a build before made it.
+    pub key_id: String,
 }
+
+/// How long a request of an administrator is remembered by its key, in seconds.
+pub(crate) const IDEMPOTENCY_RETENTION: i64 = 24 * 3600;
 
 impl Store {
     /// The request that this caller made with this key; None where there was none.
     pub async fn admin_request(&self, actor: &str, key: &str) -> Result<Option<AdminRequest>, StoreError> {
-        let row = sqlx::query("SELECT digest, nonce, answer FROM admin_requests WHERE actor = $1 AND key = $2")
+        let row = sqlx::query("SELECT digest, nonce, answer, key_id FROM admin_requests WHERE actor = $1 AND key = $2")
             .bind(actor)
             .bind(key)
             .fetch_optional(self.connections())
             .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(AdminRequest { digest: row.try_get(0)?, nonce: row.try_get(1)?, answer: row.try_get(2)? }))
+        let [digest, nonce] = [row.try_get(0)?, row.try_get(1)?];
+        Ok(Some(AdminRequest { digest, nonce, answer: row.try_get(2)?, key_id: row.try_get(3)? }))
     }
 
     /// Forgets requests from before this moment.
@@ -44,13 +50,15 @@ impl Transaction {
         now: i64,
     ) -> Result<bool, StoreError> {
         let added = sqlx::query(
-            "INSERT INTO admin_requests (actor, key, digest, nonce, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            "INSERT INTO admin_requests (actor, key, digest, nonce, at, key_id) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT DO NOTHING",
         )
         .bind(actor)
         .bind(key)
         .bind(&request.digest)
         .bind(&request.nonce)
         .bind(now)
+        .bind(&request.key_id)
         .execute(&mut *self.inner)
         .await?;
         Ok(added.rows_affected() == 1)

@@ -1,15 +1,15 @@
 //! Revocations: what verifiers must know to refuse a token that was good when it was signed.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
-use accord_token::{SharedMap, Type, claims::LEEWAY, verify};
+use accord_token::{SharedMap, Type, claims::forgotten_before, verify};
 use futures_util::TryStreamExt;
 use sqlx::Row;
 
 use super::{Store, StoreError, Transaction, high_water::Mark, signed, unsigned};
 
-/// How much longer than its time a token may be accepted: by the leeway, and by the difference of two clocks.
-const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
+/// Of an access token, in seconds.
+const LONGEST_LIFE: i64 = Type::Access.longest_life().as_secs().cast_signed();
 
 /// Most changes that are told one by one: a verifier that has missed more is told everything.
 pub(crate) const MAX_RECENT: usize = 1024;
@@ -36,6 +36,8 @@ pub struct Revocations {
     pub global_epoch: u64,
     /// The version of all relations: decisions that were made with an earlier one no longer hold. Never 0 in a store.
     pub relations: u64,
+    /// How many signing keys were withdrawn: decisions that were made before may have passports of them, and no longer hold.
+    pub retired_keys: u64,
     /// The lowest good epoch of subjects.
     pub subjects: SharedMap<u64>,
     /// When revoked tokens would have ended, by `jti`.
@@ -82,6 +84,7 @@ impl Store {
         let since = signed(read.revision);
         (read.store, read.revision, read.global_epoch) = (store, revision, global_epoch);
         read.relations = self.relations_version().await?;
+        read.retired_keys = self.retired_keys().await?;
         self.read_epochs(&mut read, since, now).await?;
         self.read_tokens(&mut read, since, now).await?;
         read.bound_recent();
@@ -94,7 +97,7 @@ impl Store {
             "SELECT subject, epoch, epoch_revision FROM principals WHERE epoch_revision > $1 AND epoch_at >= $2",
         )
         .bind(since)
-        .bind(now - seconds(Type::Access.longest_life() + SKEW))
+        .bind(forgotten_before(now) - LONGEST_LIFE)
         .fetch(self.connections());
         while let Some(row) = rows.try_next().await? {
             let subject = Revoked::Subject(row.try_get::<&str, _>(0)?.into(), unsigned(row.try_get(1)?));
@@ -103,9 +106,9 @@ impl Store {
         Ok(())
     }
 
-    /// Tokens that ended on every clock are left out.
+    /// Tokens that have ended on every clock are left out.
     async fn read_tokens(&self, read: &mut Revocations, since: i64, now: i64) -> Result<(), StoreError> {
-        let ended = now - seconds(SKEW);
+        let ended = forgotten_before(now);
         read.tokens.retain(|ends| *ends >= ended);
         let mut rows =
             sqlx::query("SELECT jti, expires_at, revision FROM revoked WHERE revision > $1 AND expires_at >= $2")
@@ -119,7 +122,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes single tokens that expired before this moment, and families of refresh tokens that expired with all theirs.
+    /// Deletes revocations of tokens that expired before this moment, and families of refresh tokens that expired with all theirs.
     pub async fn purge_expired(&self, before: i64) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
         sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
@@ -170,8 +173,4 @@ impl Transaction {
         .await?;
         Ok(())
     }
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
 }

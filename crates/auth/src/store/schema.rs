@@ -106,6 +106,16 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
         ],
         // Tickets are looked up for whoever asks.
         &["CREATE INDEX device_codes_by_ticket ON device_codes (ticket)"],
+        // Assertions outlive their end by far, and those that have not ended are counted at each use.
+        &["CREATE INDEX used_assertions_by_client_and_end ON used_assertions (client, expires_at)"],
+        // Which encryption key a row needs; empty where a build before this step wrote it.
+        &[
+            "ALTER TABLE families ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE api_keys ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE admin_requests ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
+        ],
+        &["INSERT INTO meta (name, value) VALUES ('retired_keys', 0)"],
+        &["CREATE INDEX roles_by_role ON roles (role, subject)"],
     ],
 };
 

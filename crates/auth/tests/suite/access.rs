@@ -2,51 +2,44 @@
 
 use accord_api::accord::{
     auth::v1::{
-        CheckRequest, CheckResponse, ExchangeRequest, ExplainRequest, ExplainResponse, IntrospectRequest,
-        ListKeysRequest, RefreshRequest, RevokeRequest, RotateRequest, WatchRequest,
-        access_service_client::AccessServiceClient, key_service_client::KeyServiceClient,
+        ChangePasswordRequest, CheckRequest, CheckResponse, ExchangeRequest, ExplainRequest, ExplainResponse,
+        IntrospectRequest, IssueResponse, RefreshRequest, ResetPasswordRequest, RevokeRequest, RotateRequest,
+        WatchRequest, access_service_client::AccessServiceClient, key_service_client::KeyServiceClient,
         revocation_service_client::RevocationServiceClient, revoke_request::Target,
     },
     fault::v1::Reason,
 };
 use accord_auth::config::Config;
 use accord_runtime::fault;
+use prost::{
+    DecodeError, Message,
+    bytes::{Buf, BufMut},
+    encoding::{DecodeContext, WireType, skip_field},
+};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::{Code, Status, client::Grpc};
 
 use super::{
     Database, PASSWORD, READ, Server, admin, authorized,
     exchange::{catalog_token, with_catalog},
-    refused,
+    login, refused,
 };
 
 pub(crate) async fn store_that_is_down_denies_every_call(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let logged_in = server.log_in("ada", PASSWORD).await.unwrap();
-    let (token, mesh) = (logged_in.access_token.clone(), server.mesh_token().await);
+    let tokens =
+        [logged_in.access_token.clone(), server.token_of("root").await, server.mesh_token().await, "forged".to_owned()];
     server.auth.store.close().await;
-    let down = Reason::AuthUnavailable;
-    let (mut tokens, channel) = (server.tokens(), server.channel.clone());
-    assert_eq!(refused(server.log_in("ada", PASSWORD).await), down);
-    assert_eq!(refused(server.log_in_client("gateway", "any").await), down);
-    let refresh_token = logged_in.refresh_token;
-    assert_eq!(refused(tokens.refresh(RefreshRequest { refresh_token }).await), down);
-    let (subject_token, audience) = (token.clone(), "catalog".to_owned());
-    let exchange = ExchangeRequest { subject_token, audience, ..ExchangeRequest::default() };
-    assert_eq!(refused(tokens.exchange(authorized(exchange, &mesh)).await), down);
-    let target = Some(Target::Token(token.clone()));
-    assert_eq!(refused(tokens.revoke(RevokeRequest { target }).await), down);
-    let introspect = IntrospectRequest { token: token.clone() };
-    assert_eq!(refused(tokens.introspect(authorized(introspect, &mesh)).await), down);
-    let mut access = AccessServiceClient::new(channel.clone());
-    let check = CheckRequest { token: token.clone(), ..CheckRequest::default() };
-    assert_eq!(refused(access.check(authorized(check, &mesh)).await), down);
-    assert_eq!(refused(access.explain(authorized(ExplainRequest::default(), &mesh)).await), down);
-    let mut keys = KeyServiceClient::new(channel.clone());
-    assert_eq!(refused(keys.list_keys(ListKeysRequest {}).await), down);
-    assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &mesh)).await), down);
-    let question = tokio_stream::once(WatchRequest { question: 1, ..WatchRequest::default() });
-    assert_eq!(refused(RevocationServiceClient::new(channel).watch(authorized(question, &mesh)).await), down);
+    for Declared { path, .. } in declared() {
+        for token in &tokens {
+            let message = well_formed(&path, &logged_in);
+            let status = call(&server, &path, token, message).await.expect_err(&path);
+            assert_eq!(fault::reason_of(&status), Some(Reason::AuthUnavailable), "{path}: {status:?}");
+            assert_eq!(status.code(), Code::Unavailable, "{path}");
+        }
+    }
+    assert_eq!(refused(server.log_in_client("gateway", "any").await), Reason::AuthUnavailable);
 }
 
 pub(crate) async fn check_without_a_token_is_refused(database: Database) {
@@ -89,7 +82,7 @@ pub(crate) async fn introspection_without_a_credential_is_refused(database: Data
 
 pub(crate) async fn workload_may_not_rotate_keys(database: Database) {
     let server = Server::start(&database, |_| {}).await;
-    let rotate = authorized(RotateRequest {}, &server.mesh_token().await);
+    let rotate = authorized(RotateRequest::default(), &server.mesh_token().await);
     let answer = KeyServiceClient::new(server.channel.clone()).rotate(rotate).await;
     assert_eq!(refused(answer), Reason::PermissionMissing);
 }
@@ -240,8 +233,16 @@ pub(crate) async fn explanation_of_another_upstream_is_a_denial(database: Databa
     assert!(!explain(&server, "orders").await.allowed);
 }
 
-/// The permission of every method of auth, as its contract declares it; None for the public ones.
-fn declared() -> Vec<(String, Option<String>)> {
+/// A method of auth, and whom its contract lets call it.
+pub(super) struct Declared {
+    pub(super) path: String,
+    pub(super) is_public: bool,
+    /// None: that it is asked for is declared nowhere, and being authenticated is enough.
+    pub(super) permission: Option<String>,
+}
+
+/// Every method of every service of auth.
+pub(super) fn declared() -> Vec<Declared> {
     let pool = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
     let [of_method, of_service] =
         ["method", "service"].map(|name| pool.get_extension_by_name(&format!("accord.policy.v1.{name}")).unwrap());
@@ -250,7 +251,7 @@ fn declared() -> Vec<(String, Option<String>)> {
     let access = |options: DynamicMessage, extension| {
         let policy = options.get_extension(extension);
         let policy = policy.as_message().filter(|policy| policy.has_field_by_name("access"))?;
-        Some(policy.get_field_by_name("access")?.as_message()?.get_field_by_name("permission")?.as_str()?.to_owned())
+        policy.get_field_by_name("access")?.as_message().cloned()
     };
     methods
         .iter()
@@ -258,28 +259,92 @@ fn declared() -> Vec<(String, Option<String>)> {
             let declared = access(method.options(), &of_method)
                 .or_else(|| access(method.parent_service().options(), &of_service))
                 .expect("every method declares who may call it");
-            let name = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            (name, (!declared.is_empty()).then_some(declared))
+            let is = |name| declared.get_field_by_name(name).unwrap();
+            let permission = is("permission").as_str().unwrap().to_owned();
+            Declared {
+                path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
+                is_public: is("public").as_bool().unwrap(),
+                permission: (!permission.is_empty()).then_some(permission),
+            }
         })
         .collect()
+}
+
+/// A message that is encoded already.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Encoded(Vec<u8>);
+
+impl Encoded {
+    fn new(message: &impl Message) -> Self {
+        Self(message.encode_to_vec())
+    }
+}
+
+impl Message for Encoded {
+    fn encode_raw(&self, buffer: &mut impl BufMut) {
+        buffer.put_slice(&self.0);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buffer: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        skip_field(wire_type, tag, buffer, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// A request that whoever needs no token is not refused for its form; an empty one for those that do.
+pub(super) fn well_formed(path: &str, of: &IssueResponse) -> Encoded {
+    let (name, password, new_password) = ("ada".to_owned(), PASSWORD.to_owned(), "another password".to_owned());
+    match path.rsplit_once('/').unwrap().1 {
+        "Issue" => Encoded::new(&login("ada", PASSWORD)),
+        "Refresh" => Encoded::new(&RefreshRequest { refresh_token: of.refresh_token.clone() }),
+        "Revoke" => Encoded::new(&RevokeRequest { target: Some(Target::Token(of.access_token.clone())) }),
+        "ChangePassword" => {
+            Encoded::new(&ChangePasswordRequest { name, password, new_password, ..ChangePasswordRequest::default() })
+        }
+        "ResetPassword" => {
+            let reset_code = "a code".to_owned();
+            Encoded::new(&ResetPasswordRequest { name, reset_code, new_password, ..ResetPasswordRequest::default() })
+        }
+        _ => Encoded::default(),
+    }
+}
+
+/// Calls a method, and waits for the first of its answer, which is not read: some are streams that go on.
+pub(super) async fn call(server: &Server, path: &str, token: &str, message: Encoded) -> Result<(), Status> {
+    let mut client = Grpc::new(server.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Encoded, ()>::default();
+    let request = authorized(message, token);
+    client.server_streaming(request, path.parse().unwrap(), codec).await?.into_inner().message().await.map(drop)
 }
 
 pub(crate) async fn each_method_requires_the_permission_that_its_contract_declares(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let (ada, root) = (server.token_of("ada").await, server.token_of("root").await);
-    let call = async |path: &str, token: &str| {
-        let mut client = Grpc::new(server.channel.clone());
-        client.ready().await.unwrap();
-        let codec = tonic_prost::ProstCodec::<(), ()>::default();
-        client.unary(authorized((), token), path.parse().unwrap(), codec).await.err()
-    };
-    for (path, permission) in declared() {
-        let missing = |status: Option<tonic::Status>| {
-            status.and_then(|status| fault::reason_of(&status)) == Some(Reason::PermissionMissing)
+    for Declared { path, permission, .. } in declared() {
+        let missing = |answer: Result<(), Status>| {
+            answer.err().and_then(|status| fault::reason_of(&status)) == Some(Reason::PermissionMissing)
         };
-        assert_eq!(missing(call(&path, &ada).await), permission.is_some(), "{path} for somebody");
+        assert_eq!(
+            missing(call(&server, &path, &ada, Encoded::default()).await),
+            permission.is_some(),
+            "{path} for somebody"
+        );
         let of_workloads = ["accord.auth.exchange", "accord.auth.vouch"].map(Some).contains(&permission.as_deref());
-        assert_eq!(missing(call(&path, &root).await), of_workloads, "{path} for an admin");
+        assert_eq!(missing(call(&server, &path, &root, Encoded::default()).await), of_workloads, "{path} for an admin");
     }
 }
 

@@ -12,7 +12,7 @@ use super::*;
 const NEW_PASSWORD: &str = "another password";
 
 /// What an app on somebody's telephone makes of a secret.
-struct App(Vec<u8>);
+pub(super) struct App(Vec<u8>);
 
 impl App {
     fn of(secret: &str) -> Self {
@@ -30,7 +30,7 @@ impl App {
     }
 
     /// The code that it shows so many steps from now.
-    fn code(&self, steps: i64) -> String {
+    pub(super) fn code(&self, steps: i64) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.0);
         let tag = hmac::sign(&key, &(verify::now() / 30 + steps).to_be_bytes());
         let offset = usize::from(tag.as_ref()[19] & 15);
@@ -39,11 +39,11 @@ impl App {
     }
 }
 
-fn accounts(server: &Server) -> AccountServiceClient<Channel> {
+pub(super) fn accounts(server: &Server) -> AccountServiceClient<Channel> {
     AccountServiceClient::new(server.channel.clone())
 }
 
-async fn log_in_with(server: &Server, totp_code: &str) -> Result<IssueResponse, Status> {
+pub(super) async fn log_in_with(server: &Server, totp_code: &str) -> Result<IssueResponse, Status> {
     let grant =
         PasswordGrant { name: "ada".to_owned(), password: PASSWORD.to_owned(), totp_code: totp_code.to_owned() };
     let request = IssueRequest { grant: Some(Grant::Password(grant)) };
@@ -51,7 +51,7 @@ async fn log_in_with(server: &Server, totp_code: &str) -> Result<IssueResponse, 
 }
 
 /// Ada's app, whose codes her logins take from now on; its code of now was used.
-async fn with_second_factor(server: &Server) -> App {
+pub(super) async fn with_second_factor(server: &Server) -> App {
     let token = server.token_of("ada").await;
     let enrolled = accounts(server).enroll_second_factor(authorized(enrollment(), &token)).await;
     let app = App::of(&enrolled.unwrap().into_inner().secret);
@@ -80,7 +80,7 @@ async fn reset_code(server: &Server, subject: &str) -> Result<String, Status> {
     Ok(created.into_inner().reset_code)
 }
 
-fn reset(code: &str) -> ResetPasswordRequest {
+pub(super) fn reset(code: &str) -> ResetPasswordRequest {
     ResetPasswordRequest {
         name: "ada".to_owned(),
         reset_code: code.to_owned(),

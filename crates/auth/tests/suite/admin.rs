@@ -10,7 +10,7 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_auth::{
-    domain::admin::AdminError,
+    domain::admin::{AdminError, KnownSecret},
     store::{Store, principals::Which},
 };
 use accord_token::{Kind, Refusal, Type, verify};
@@ -80,6 +80,17 @@ pub(crate) async fn rotation_to_the_same_secret_is_refused(database: Database) {
     let server = rotated(&database, DAY).await;
     let again = admin(&server.auth.store).rotate_client("shop", DAY, || Ok(NEXT.to_owned())).await;
     assert!(matches!(again, Err(AdminError::SameSecret(_))), "{again:?}");
+}
+
+pub(crate) async fn file_with_an_earlier_secret_is_not_followed_and_one_with_another_is(database: Database) {
+    let server = rotated(&database, DAY).await;
+    let follow = async |secret: &str| admin(&server.auth.store).follow_secret("shop", secret.to_owned(), DAY).await;
+    // Replicas whose files change at different moments: those that are behind take nothing back.
+    assert_eq!(follow(NEXT).await.unwrap(), KnownSecret::Newest);
+    assert_eq!(follow(SECRET).await.unwrap(), KnownSecret::Earlier);
+    assert_eq!(follow(&"z".repeat(43)).await.unwrap(), KnownSecret::Other);
+    assert_eq!(follow(NEXT).await.unwrap(), KnownSecret::Earlier);
+    assert!(client_login(&server, &"z".repeat(43)).await.is_ok() && client_login(&server, SECRET).await.is_err());
 }
 
 pub(crate) async fn disabled_principal_can_neither_log_in_nor_use_its_tokens(database: Database) {
@@ -287,7 +298,7 @@ pub(crate) async fn change_that_cannot_be_audited_does_not_happen(database: Data
     let all_of_ada = revoke(Target::Subject("ada".to_owned()));
     assert_eq!(refused(tokens.revoke(authorized(all_of_ada.clone(), &root)).await), Reason::AuthUnavailable);
     let mut keys = KeyServiceClient::new(server.channel.clone());
-    assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &root)).await), Reason::AuthUnavailable);
+    assert_eq!(refused(keys.rotate(authorized(RotateRequest::default(), &root)).await), Reason::AuthUnavailable);
     assert!(admin(&server.auth.store).grant_role("ada", "accord-admin").await.is_err());
     assert!(server.auth.issue_token("ada", Duration::from_mins(1), "test").await.is_err());
     let after = server.auth.state.current().await.unwrap();

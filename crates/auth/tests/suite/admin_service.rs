@@ -3,10 +3,10 @@
 use accord_api::accord::{
     auth::v1::{
         AddClientRequest, AddPrincipalRequest, ChangeRolesRequest, EndOwnSessionRequest, EndSessionRequest,
-        ExchangeRequest, ListAuditEntriesRequest, ListOwnSessionsRequest, ListPrincipalsRequest, ListSessionsRequest,
-        ManagedPrincipal, Principal as WirePrincipal, RefreshRequest, RotateClientRequest, RotateRequest,
-        SetStandingRequest, Standing, account_service_client::AccountServiceClient,
-        admin_service_client::AdminServiceClient, key_service_client::KeyServiceClient,
+        ExchangeRequest, ExplainRequest, ListAuditEntriesRequest, ListOwnSessionsRequest, ListPrincipalsRequest,
+        ListSessionsRequest, ManagedPrincipal, Principal as WirePrincipal, RefreshRequest, RotateClientRequest,
+        SetStandingRequest, Standing, access_service_client::AccessServiceClient,
+        account_service_client::AccountServiceClient, admin_service_client::AdminServiceClient,
     },
     policy::v1::PrincipalKind,
 };
@@ -187,7 +187,7 @@ pub(crate) async fn ended_session_is_renewed_no_more_and_others_are(database: Da
     let server = Server::start(&database, |_| {}).await;
     let mut root = Administrator::of(&server).await;
     let [one, two] = [server.log_in("ada", PASSWORD).await.unwrap(), server.log_in("ada", PASSWORD).await.unwrap()];
-    let list = ListSessionsRequest { subject: "ada".to_owned() };
+    let list = ListSessionsRequest { subject: "ada".to_owned(), ..ListSessionsRequest::default() };
     let sessions = root.service.list_sessions(root.ask(list.clone())).await.unwrap().into_inner().sessions;
     assert_eq!(sessions.len(), 2);
     // The name of a login stands in its refresh tokens.
@@ -208,7 +208,7 @@ pub(crate) async fn revoked_subject_has_no_session(database: Database) {
     let mut root = Administrator::of(&server).await;
     server.log_in("ada", PASSWORD).await.unwrap();
     admin(&server.auth.store).revoke_subject("ada").await.unwrap();
-    let list = root.ask(ListSessionsRequest { subject: "ada".to_owned() });
+    let list = root.ask(ListSessionsRequest { subject: "ada".to_owned(), ..ListSessionsRequest::default() });
     assert_eq!(root.service.list_sessions(list).await.unwrap().into_inner().sessions, []);
 }
 
@@ -313,10 +313,10 @@ pub(crate) async fn passport_counts_at_what_a_gateway_fronts_alone(database: Dat
     };
     let exchange = authorized(exchange, &server.mesh_token().await);
     let passport = server.tokens().exchange(exchange).await.unwrap().into_inner().passport;
-    let mut rotate = Request::new(RotateRequest {});
-    rotate.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
-    let rotated = KeyServiceClient::new(server.channel.clone()).rotate(rotate).await;
-    assert_eq!(refused(rotated), Reason::CredentialMissing);
+    let mut explain = Request::new(ExplainRequest::default());
+    explain.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
+    let explained = AccessServiceClient::new(server.channel.clone()).explain(explain).await;
+    assert_eq!(refused(explained), Reason::CredentialMissing);
     let mut list = Request::new(ListOwnSessionsRequest {});
     list.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
     let listed = AccountServiceClient::new(server.channel.clone()).list_own_sessions(list).await;

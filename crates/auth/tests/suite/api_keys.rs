@@ -36,7 +36,7 @@ pub(super) async fn add(server: &Server, scope: &str, life: Option<Duration>) ->
     (key, text)
 }
 
-async fn log_in(server: &Server, key: &str) -> Result<IssueResponse, Status> {
+pub(super) async fn log_in(server: &Server, key: &str) -> Result<IssueResponse, Status> {
     let grant = Grant::ApiKey(ApiKeyGrant { key: key.to_owned() });
     server.tokens().issue(IssueRequest { grant: Some(grant) }).await.map(tonic::Response::into_inner)
 }

@@ -3,13 +3,19 @@
 use std::io::{Cursor, ErrorKind};
 
 use accord_auth::store::{Store, copy::CopyError};
+use accord_token::{Type, sign, verify};
 
 use super::*;
 
-async fn written(store: &Store) -> Vec<u8> {
+pub(crate) async fn written(store: &Store) -> Vec<u8> {
     let mut file = Vec::new();
     store.backup(&mut file).await.unwrap();
     file
+}
+
+/// What a signing key is sealed with does not matter here.
+pub(crate) fn opens(_: &str, _: &str) -> bool {
+    true
 }
 
 pub(crate) async fn restored_store_lets_in_whom_the_backup_has_and_accepts_no_earlier_token(
@@ -19,16 +25,21 @@ pub(crate) async fn restored_store_lets_in_whom_the_backup_has_and_accepts_no_ea
     let key = generate_secret().unwrap();
     let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
     let server = Server::start(&database, with_key).await;
-    let ada = server.token_of("ada").await;
+    let (ada, known) = (server.token_of("ada").await, server.auth.state.current().await.unwrap());
     let backup = written(&server.auth.store).await;
     admin(&server.auth.store).revoke_subject("ada").await.unwrap();
     server.stop().await;
 
     let store = Store::open(&other.url).await.unwrap();
-    store.restore(Cursor::new(&backup)).await.unwrap();
+    store.restore(Cursor::new(&backup), opens).await.unwrap();
     store.close().await;
     let server = Server::start(&other, with_key).await;
     assert!(!server.is_active(&ada).await);
+    // A key that was withdrawn after the backup may be in it, and whoever has that says what they like of the epochs.
+    let mut claims = server.auth.verify_access_token(&ada, &known).unwrap().claims;
+    claims.gep = u64::MAX;
+    let forged = sign::sign(&claims, Type::Access, &known.signing_key(verify::now()).unwrap()).unwrap();
+    assert!(!server.is_active(&forged).await);
     let again = server.log_in("ada", PASSWORD).await.unwrap().access_token;
     assert!(server.is_active(&again).await);
 }
@@ -38,7 +49,7 @@ pub(crate) async fn audit_log_goes_on_behind_the_restored_one(database: Database
     let backup = written(&server.auth.store).await;
     let (before, _) = server.auth.store.audit_log().await.unwrap();
     let store = Store::open(&other.url).await.unwrap();
-    store.restore(Cursor::new(&backup)).await.unwrap();
+    store.restore(Cursor::new(&backup), opens).await.unwrap();
     let (after, broken) = store.audit_log().await.unwrap();
     assert_eq!((broken, after.len()), (None, before.len() + 1));
     assert_eq!((&after[..before.len()], &*after[before.len()].action), (&before[..], "store.restore"));
@@ -47,7 +58,7 @@ pub(crate) async fn audit_log_goes_on_behind_the_restored_one(database: Database
 pub(crate) async fn backup_is_restored_into_an_empty_store_alone(database: Database, _: Database) {
     let server = Server::start(&database, |_| {}).await;
     let backup = written(&server.auth.store).await;
-    let restored = server.auth.store.restore(Cursor::new(&backup)).await;
+    let restored = server.auth.store.restore(Cursor::new(&backup), opens).await;
     assert!(matches!(restored, Err(CopyError::NotEmpty)), "{restored:?}");
 }
 
@@ -65,9 +76,12 @@ pub(crate) async fn backup_that_was_cut_or_changed_restores_nothing(database: Da
         "{}".to_owned(),
         format!("{backup}{backup}"),
     ] {
-        assert!(matches!(store.restore(Cursor::new(&broken)).await, Err(CopyError::Malformed { .. })), "{broken}");
+        assert!(
+            matches!(store.restore(Cursor::new(&broken), opens).await, Err(CopyError::Malformed { .. })),
+            "{broken}"
+        );
     }
-    store.restore(Cursor::new(&backup)).await.unwrap();
+    store.restore(Cursor::new(&backup), opens).await.unwrap();
 }
 
 pub(crate) async fn backup_of_another_version_is_refused_with_the_way_out(database: Database, other: Database) {
@@ -76,7 +90,7 @@ pub(crate) async fn backup_of_another_version_is_refused_with_the_way_out(databa
     let store = Store::open(&other.url).await.unwrap();
     let (_, rest) = backup.split_once('\n').unwrap();
     let later = format!("{{\"accord_auth_backup\":{{\"steps\":9999}}}}\n{rest}");
-    assert!(matches!(store.restore(Cursor::new(&later)).await, Err(CopyError::Version { theirs: 9999, .. })));
+    assert!(matches!(store.restore(Cursor::new(&later), opens).await, Err(CopyError::Version { theirs: 9999, .. })));
 }
 
 pub(crate) async fn backup_whose_file_is_full_is_an_error(database: Database, _: Database) {
@@ -113,7 +127,7 @@ pub(crate) async fn token_issued_after_one_restore_is_refused_after_another_of_t
     server.stop().await;
 
     let store = Store::open(&other.url).await.unwrap();
-    store.restore(Cursor::new(&backup)).await.unwrap();
+    store.restore(Cursor::new(&backup), opens).await.unwrap();
     // The restore came in a later second than the revocation, as any does.
     assert!(store.mark().await.unwrap().global_epoch >= epoch);
 }

@@ -29,8 +29,15 @@ async fn add(server: &Server, identity: &str) -> CertificateIdentity {
     admin(&server.auth.store).add_certificate_identity(order).await.unwrap()
 }
 
+/// An identity that was disabled.
+pub(super) async fn add_disabled(server: &Server) -> &'static str {
+    add(server, PAY).await;
+    admin(&server.auth.store).disable_certificate_identity(PAY).await.unwrap();
+    PAY
+}
+
 /// A gateway that says which identities it read.
-struct Gateway<'a>(&'a Server, String);
+pub(super) struct Gateway<'a>(pub(super) &'a Server, pub(super) String);
 
 impl<'a> Gateway<'a> {
     async fn of(server: &'a Server) -> Self {
@@ -44,7 +51,7 @@ impl<'a> Gateway<'a> {
     }
 
     /// The token of whoever showed a certificate of this identity.
-    async fn token(&self, identity: &str) -> Result<String, Status> {
+    pub(super) async fn token(&self, identity: &str) -> Result<String, Status> {
         self.ask_from("192.0.2.1", Credential::Certificate(CertificateGrant { identity: identity.to_owned() })).await
     }
 }

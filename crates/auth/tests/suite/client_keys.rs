@@ -6,10 +6,13 @@ use accord_api::accord::{
     auth::v1::{ClientCredentialsGrant, IssueRequest, issue_request::Grant},
     fault::v1::Reason,
 };
-use accord_auth::domain::admin::{AdminError, read_client_keys};
+use accord_auth::{
+    config::Config,
+    domain::admin::{AdminError, read_client_keys},
+};
 use accord_token::{Kind, verify};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::{
     Database, MESH_SECRET, PASSWORD, Server, admin,
@@ -24,7 +27,11 @@ const TYPE: (&str, &str) = ("client_assertion_type", "urn:ietf:params:oauth:clie
 
 /// A server with the client `mill`, and one of its keys.
 pub(super) async fn with_mill(database: &Database) -> (Server, Forge) {
-    let server = Server::start(database, |_| {}).await;
+    with_mill_and(database, |_| {}).await
+}
+
+pub(super) async fn with_mill_and(database: &Database, change: impl FnOnce(&mut Config)) -> (Server, Forge) {
+    let server = Server::start(database, change).await;
     let key = add_mill(&server).await;
     (server, key)
 }
@@ -130,14 +137,23 @@ pub(crate) async fn used_assertion_is_forgotten_after_its_end(database: Database
 pub(crate) async fn client_with_as_many_used_assertions_as_are_remembered_is_throttled(database: Database) {
     let (server, key) = with_mill(&database).await;
     let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
-    let fill = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000)
+    let fill = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000)
                 INSERT INTO used_assertions (client, digest, expires_at) SELECT 'mill', 'd' || n, 9999999999 FROM numbers";
     connection.execute(fill).await.unwrap();
-    let answer = show(&server, &good(&key)).await;
-    assert_eq!(
-        (answer.error(), answer.header("retry-after")),
-        ((429, "temporarily_unavailable".to_owned()), Some("300"))
-    );
+    // Whatever end they name: those that end at once count for as long as one that lives five minutes.
+    for ended in [0, 240] {
+        let ends = verify::now() - ended;
+        connection.execute(AssertSqlSafe(format!("UPDATE used_assertions SET expires_at = {ends}"))).await.unwrap();
+        let answer = show(&server, &good(&key)).await;
+        assert_eq!(
+            (answer.error(), answer.header("retry-after")),
+            ((429, "temporarily_unavailable".to_owned()), Some("300"))
+        );
+    }
+    // Those before are remembered for other clocks, and stand in nobody's way.
+    let ends = verify::now() - 301;
+    connection.execute(AssertSqlSafe(format!("UPDATE used_assertions SET expires_at = {ends}"))).await.unwrap();
+    assert_eq!(show(&server, &good(&key)).await.status, 200);
     connection.execute("DELETE FROM used_assertions WHERE digest = 'd1'").await.unwrap();
     assert_eq!(show(&server, &good(&key)).await.status, 200);
 }
@@ -169,6 +185,25 @@ pub(crate) async fn assertion_that_was_forged_is_refused_like_an_unknown_client(
     }
     let named = [GRANT, TYPE, ("client_assertion", &good(&key)), ("client_id", "gateway")];
     is_refused(&post(server.address, TOKEN, &[], &named).await);
+}
+
+pub(crate) async fn assertion_of_an_unknown_client_costs_as_much_work_as_a_forged_one(database: Database) {
+    let (server, key) = with_mill(&database).await;
+    let forgers = [Forge::ed25519("first"), Forge::ed25519("other"), Forge::p256("first"), Forge::p256("other")];
+    // The gateway has a secret and no keys.
+    for client in ["mill", "gateway", "nobody"] {
+        for forger in &forgers {
+            let claims = assertion(client, &unique());
+            for shown in [forger.token(&claims), forger.unnamed(&claims)] {
+                let before = server.auth.decoys.checked();
+                is_refused(&show(&server, &shown).await);
+                assert_eq!(server.auth.decoys.checked() - before, 1, "{client} {}", forger.jwk);
+            }
+        }
+    }
+    let before = server.auth.decoys.checked();
+    assert_eq!(show(&server, &good(&key)).await.status, 200);
+    assert_eq!(server.auth.decoys.checked() - before, 1, "and as a good one");
 }
 
 pub(crate) async fn client_that_authenticates_with_an_assertion_and_something_else_is_refused(database: Database) {

@@ -20,7 +20,7 @@ pub(crate) async fn rotated_key_is_published_before_it_signs(database: Database)
     let server = Server::start(&database, |config| config.keys.publish_before_signing = Duration::from_hours(1)).await;
     let root = server.token_of("root").await;
     let mut keys = KeyServiceClient::new(server.channel.clone());
-    let new = keys.rotate(authorized(RotateRequest {}, &root)).await.unwrap().into_inner().key.unwrap();
+    let new = keys.rotate(authorized(RotateRequest::default(), &root)).await.unwrap().into_inner().key.unwrap();
     let published = keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys;
     assert!(published.len() == 2 && published.contains(&new), "{published:?}");
     assert_ne!(server.kid_of(&server.token_of("ada").await).await, new.kid);

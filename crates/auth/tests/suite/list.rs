@@ -1,5 +1,9 @@
 //! Every test, for each of the databases.
 
+mod administration;
+
+pub(crate) use administration::administration_tests;
+
 /// Declares each of them as a test on the database that `database()` makes.
 macro_rules! database_tests {
     () => {
@@ -11,6 +15,7 @@ macro_rules! database_tests {
             wrong_credentials_are_unauthenticated_with_one_message,
             wrong_name_costs_as_much_work_as_a_wrong_password,
             right_password_is_throttled_after_five_failures,
+            guesses_at_one_account_at_the_same_time_are_no_more_than_one_after_the_other,
             account_throttled_at_one_address_can_log_in_from_another,
             flood_of_logins_from_one_address_leaves_room_for_a_login_from_another,
             login_of_an_address_that_has_its_share_of_checks_costs_the_store_nothing,
@@ -21,6 +26,13 @@ macro_rules! database_tests {
             expired_family_is_purged_after_its_last_second,
             refresh_token_of_a_purged_family_is_refused,
             expired_family_is_kept_until_its_access_tokens_expire,
+        );
+        suite::database_tests!(@ missing_tables:
+            store_without_one_of_its_tables_lets_nobody_in_and_says_so,
+        );
+        suite::database_tests!(@ own_services:
+            passport_is_verified_in_rust_by_the_published_keys,
+            revoked_token_is_refused_by_a_service_that_follows_revocations,
         );
         suite::database_tests!(@ refresh:
             concurrent_refreshes_within_the_grace_have_one_successor,
@@ -96,6 +108,7 @@ macro_rules! database_tests {
             used_assertion_is_forgotten_after_its_end,
             client_with_as_many_used_assertions_as_are_remembered_is_throttled,
             assertion_that_was_forged_is_refused_like_an_unknown_client,
+            assertion_of_an_unknown_client_costs_as_much_work_as_a_forged_one,
             client_that_authenticates_with_an_assertion_and_something_else_is_refused,
             introspection_and_revocation_take_an_assertion,
             rotated_keys_are_valid_beside_their_successors_during_the_overlap,
@@ -219,13 +232,23 @@ macro_rules! database_tests {
             revocation_of_a_passport_is_refused,
             revocation_of_what_is_no_token_changes_nothing,
             later_revocation_is_added_to_earlier_ones,
+            revocation_of_what_no_verifier_accepts_is_not_recorded,
             verifier_ahead_of_the_store_is_sent_everything,
             update_has_what_came_together_and_all_of_it_where_that_is_too_much,
             older_store_in_place_of_a_served_one_revives_nothing,
+            older_store_revives_nothing_at_an_auth_that_starts_on_it_with_its_mark,
             store_older_than_a_verifier_has_seen_it_revokes_everything,
             what_a_verifier_has_seen_of_another_store_revokes_nothing,
             stream_of_a_verifier_whose_own_token_is_revoked_ends,
             stream_of_a_verifier_that_asks_nothing_ends_with_its_token,
+        );
+        suite::database_tests!(@ clocks:
+            token_is_revoked_by_an_auth_whose_clock_is_an_hour_ahead_or_behind,
+            token_revoked_again_changes_nothing,
+            revocations_outlive_a_clock_that_was_an_hour_ahead,
+            family_ended_after_a_clock_was_an_hour_ahead_takes_its_tokens_along,
+            assertion_used_before_a_clock_was_an_hour_ahead_is_refused_after_it,
+            grace_of_a_refresh_token_is_no_longer_where_the_clock_was_set_back,
         );
         suite::database_tests!(@ exchange:
             malformed_audience_is_refused,
@@ -285,96 +308,7 @@ macro_rules! database_tests {
             store_that_is_down_denies_requests_of_proxies,
             http_question_is_answered_with_status_and_headers,
         );
-        suite::database_tests!(@ account:
-            changed_password_ends_every_login_and_is_the_only_one,
-            login_under_way_while_the_password_changes_leaves_no_session,
-            change_with_a_wrong_password_is_refused_and_throttled,
-            new_password_too_short_or_too_long_is_refused_before_anything_is_checked,
-            reset_code_sets_another_password_once,
-            reset_code_that_was_replaced_or_guessed_is_refused,
-            reset_code_is_for_persons_alone,
-            login_takes_a_code_from_the_confirmation_on,
-            code_that_was_used_is_refused,
-            guesses_of_a_code_are_throttled,
-            password_is_not_changed_without_the_second_factor,
-            confirmed_second_factor_is_replaced_only_once_it_is_removed,
-            administrator_drops_a_lost_second_factor,
-            program_has_no_account_to_care_for,
-            person_ends_their_own_logins_and_nobody_elses,
-            second_factor_is_not_enrolled_with_a_token_alone,
-            wrong_reset_codes_lock_nobody_out,
-            codes_of_a_second_factor_give_no_new_guesses_of_the_password,
-        );
-        suite::database_tests!(@ admin_service:
-            person_without_the_role_administers_nothing,
-            pages_of_principals_name_each_once_in_order,
-            page_token_that_was_not_given_is_refused,
-            added_person_can_log_in_with_the_password,
-            client_added_again_with_its_key_has_the_same_secret,
-            key_of_another_request_is_refused_and_changes_nothing,
-            client_added_without_a_key_is_not_added_twice,
-            rotated_client_has_a_new_secret_and_the_one_before_for_a_while,
-            change_of_a_principal_that_changed_meanwhile_is_aborted,
-            disabled_principal_is_locked_out_until_it_is_enabled,
-            ended_session_is_renewed_no_more_and_others_are,
-            revoked_subject_has_no_session,
-            audit_entries_name_the_administrator_who_called,
-            administrator_may_call_through_the_gateway_and_through_no_other_service,
-            person_added_again_with_its_key_is_added_once_and_their_password_is_not_kept,
-            forgotten_key_brings_another_secret,
-            rotation_that_another_one_followed_is_not_repeated,
-            changes_at_the_same_time_leave_connections_to_readers,
-            passport_counts_at_what_a_gateway_fronts_alone,
-        );
-        suite::database_tests!(@ two backup:
-            restored_store_lets_in_whom_the_backup_has_and_accepts_no_earlier_token,
-            audit_log_goes_on_behind_the_restored_one,
-            backup_is_restored_into_an_empty_store_alone,
-            backup_that_was_cut_or_changed_restores_nothing,
-            backup_of_another_version_is_refused_with_the_way_out,
-            backup_whose_file_is_full_is_an_error,
-            token_issued_after_one_restore_is_refused_after_another_of_the_same_backup,
-        );
-        suite::database_tests!(@ key_rotation:
-            rotated_key_is_published_before_it_signs,
-            rotated_key_signs_once_it_was_published_long_enough,
-            tokens_of_the_key_before_still_verify,
-            retired_key_loses_its_private_half_and_then_its_public_one,
-            concurrent_rotations_leave_one_signing_key_at_any_moment,
-            retired_key_is_neither_published_nor_accepted,
-            first_key_signs_on_a_replica_whose_clock_is_behind,
-            key_encrypted_with_another_encryption_key_fails_the_start,
-        );
-        suite::database_tests!(@ admin:
-            client_that_exists_keeps_its_secret,
-            rotated_client_logs_in_with_either_secret_during_the_overlap,
-            earlier_client_secret_is_refused_after_the_overlap,
-            client_has_two_valid_secrets_at_most,
-            rotation_to_the_same_secret_is_refused,
-            disabled_principal_can_neither_log_in_nor_use_its_tokens,
-            enabled_principal_can_log_in_again,
-            name_of_a_removed_principal_is_free_and_its_tokens_stay_revoked,
-            removed_client_can_be_added_again_with_another_secret,
-            list_names_principals_with_their_roles_and_clients_apart,
-            principal_that_exists_keeps_its_password,
-            password_too_short_or_too_long_is_refused,
-            granted_role_shows_in_the_next_token,
-            granted_role_revokes_tokens_that_do_not_show_it,
-            removed_role_revokes_tokens_that_show_it,
-            removing_a_role_that_is_not_held_is_refused,
-            client_under_a_principals_name_is_refused,
-            client_secret_too_short_is_refused,
-            malformed_name_is_refused,
-            principal_with_more_roles_than_a_token_holds_is_refused,
-            roles_are_granted_only_as_long_as_a_token_holds_them,
-            token_lifetime_out_of_bounds_is_refused,
-            changed_or_deleted_audit_row_breaks_the_chain,
-            change_that_cannot_be_audited_does_not_happen,
-            truncated_audit_log_breaks_the_chain,
-            client_added_by_two_replicas_at_once_is_added_once,
-            new_store_can_be_opened_by_two_processes_at_once,
-            store_of_the_previous_build_is_migrated_with_its_data,
-        );
+        suite::administration_tests!();
     };
     (@ two $module:ident: $($test:ident),* $(,)?) => { $(
         #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use accord_api::accord::{
@@ -11,6 +11,7 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_token::{Kind, verify};
+use futures_util::future::join_all;
 use tonic::{Code, Status, transport::Endpoint};
 
 use super::{Database, PASSWORD, Server, admin, principal, refused};
@@ -89,6 +90,20 @@ pub(crate) async fn wrong_name_costs_as_much_work_as_a_wrong_password(database: 
         assert_eq!(refused(server.log_in(name, password).await), Reason::CredentialInvalid);
         assert_eq!(server.auth.passwords.hashed() - before, 1, "{name}");
     }
+}
+
+pub(crate) async fn guesses_at_one_account_at_the_same_time_are_no_more_than_one_after_the_other(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let before = server.auth.passwords.hashed();
+    let began = Instant::now();
+    let guess = || async { refused(server.log_in("ada", "wrong password").await) };
+    let reasons = join_all((0..60).map(|_| guess())).await;
+    let checked = server.auth.passwords.hashed() - before;
+    // Five are free. From then on the waits double from one second.
+    let free = 5 + u64::from((began.elapsed().as_secs() + 1).ilog2());
+    let tried = reasons.iter().filter(|reason| **reason == Reason::CredentialInvalid).count();
+    assert!(checked <= free && u64::try_from(tried).unwrap() <= free, "{checked} were checked, and {tried} refused");
+    assert!(reasons.iter().filter(|reason| **reason == Reason::LoginThrottled).count() >= 60 - tried, "{reasons:?}");
 }
 
 pub(crate) async fn right_password_is_throttled_after_five_failures(database: Database) {

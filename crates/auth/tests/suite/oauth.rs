@@ -221,7 +221,7 @@ pub(crate) async fn revocation_of_a_passport_over_http_is_refused(database: Data
 
 pub(crate) async fn key_set_has_every_published_key(database: Database) {
     let server = Server::start(&database, |_| {}).await;
-    server.auth.rotate_key("test").await.unwrap();
+    server.auth.rotate_key(&admin(&server.auth.store)).await.unwrap();
     let answer = get(server.address, "/.well-known/jwks.json").await;
     let published: Vec<_> =
         server.auth.state.current().await.unwrap().published.iter().map(PublicKey::to_jwk).collect();

@@ -185,7 +185,7 @@ pub(crate) async fn hundred_thousand_revocations_reach_a_verifier(database: Data
     let revoked = format!(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
          INSERT INTO revoked (jti, expires_at, revision)
-         SELECT '0123456789abcdef0123456789abcdef' || i, {now} - 60 + 900 * (i % 2), value + 1 FROM n, meta
+         SELECT '0123456789abcdef0123456789abcdef' || i, {now} - 3 * 3600 + 4 * 3600 * (i % 2), value + 1 FROM n, meta
          WHERE name = 'revision'"
     );
     connection.execute(AssertSqlSafe(revoked)).await.unwrap();

@@ -4,7 +4,10 @@ use std::{collections::HashSet, fs, net::IpAddr, path::Path, time::UNIX_EPOCH};
 
 use accord_contract::{Access, Method};
 use accord_mesh::guard::principal_kind;
-use accord_runtime::cli::{Finding, Report};
+use accord_runtime::{
+    cli::{Finding, Report},
+    progress::{Progress, Unit},
+};
 use accord_token::{Kind, verify};
 use serde::Deserialize;
 use toml::Spanned;
@@ -36,7 +39,10 @@ A file of cases:
 `subject`, `kind` (\"user\" or \"service\"), `tenant`, `roles` and `act` say who asks, `address`, `protocol`, `time` (RFC 3339) and
 `token_age` (as 5m) how and when. `resource` (\"Product/42\") is the object that it is about, and `relations` say who stands in which
 relation to what: `{ object = \"Product/42\", relation = \"owner\" }`, of the case's own principal or of another `subject`. Where `[[upstream]]` gives contracts, a
-`method` brings its permission and upstream, and is held against its contract as well. `policies` names those that must decide.";
+`method` brings its permission and upstream, and is held against its contract as well. `policies` names those that must decide.
+
+Examples:
+  accord-auth policy test cases.toml --policy policies.cedar";
 
 /// Cases in one file; more are hardly written by hand.
 const MAX_BYTES: u64 = 4 << 20;
@@ -112,11 +118,16 @@ pub(super) fn report(policies: &Policies, path: &Path) -> Report {
     let place = path.display();
     match read(path) {
         Ok((text, cases)) => {
+            let progress = Progress::begin("policy test", Unit::Items("cases"));
+            let progress = progress.of(u64::try_from(cases.case.len()).unwrap_or_default());
             let findings = cases.case.iter().filter_map(|case| {
+                progress.advance(1);
                 let line = text.get(..case.span().start).map_or(0, |before| before.matches('\n').count()) + 1;
                 failure(policies, case.get_ref())
                     .map(|problem| Finding::error(format!("{place}:{line}: {}: {problem}", case.get_ref().name)))
             });
+            let findings: Vec<_> = findings.collect();
+            drop(progress);
             Report::of(findings, format!("good: {} of {place} are decided as expected", count(cases.case.len())))
         }
         Err(problem) => Report::refused([format!("{place}: {problem}")]),

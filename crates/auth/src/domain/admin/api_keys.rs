@@ -48,6 +48,7 @@ impl Admin<'_> {
             id: new.id,
             subject: order.subject,
             mac: new.mac,
+            key_id: encryption_key.id().to_owned(),
             note,
             scope: order.scope.map(Scope::into_text).unwrap_or_default(),
             created_at: now,
@@ -77,7 +78,8 @@ impl Admin<'_> {
         let new = self.new_api_key(encryption_key)?;
         // As long as the earlier one had at its beginning.
         let expires_at = if earlier.expires_at == 0 { 0 } else { now + earlier.expires_at - earlier.created_at };
-        let key = ApiKey { id: new.id, mac: new.mac, created_at: now, expires_at, ..earlier.clone() };
+        let key_id = encryption_key.id().to_owned();
+        let key = ApiKey { id: new.id, mac: new.mac, key_id, created_at: now, expires_at, ..earlier.clone() };
         let key = ApiKey { disabled: false, edition: 1, version: 1, used_at: 0, ..key };
         let until = now + seconds(overlap.min(LONGEST_OVERLAP));
         let until = if earlier.expires_at == 0 { until } else { until.min(earlier.expires_at) };

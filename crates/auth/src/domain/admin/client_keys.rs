@@ -130,7 +130,7 @@ impl Admin<'_> {
 }
 
 /// Another version, which is of no other change.
-async fn bump_keys_version(tx: &mut Transaction, id: &str) -> Result<(), AdminError> {
+pub(super) async fn bump_keys_version(tx: &mut Transaction, id: &str) -> Result<(), AdminError> {
     let version = tx.next_revision().await?;
     Ok(tx.set_client_keys_version(id, version).await?)
 }

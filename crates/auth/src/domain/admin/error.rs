@@ -6,6 +6,7 @@ use super::{MAX_CLIENT_KEYS, MAX_ROLES, MIN_CLIENT_SECRET, SecretError};
 use crate::{
     domain::{
         denial::Denial,
+        key_rotation::KeyRotationError,
         password::{self, Overloaded},
     },
     store::StoreError,
@@ -79,6 +80,15 @@ pub enum AdminError {
         /// Which.
         kid: String,
     },
+    /// There is no such policy.
+    #[error("no policy `{0}` is in force; `ListPolicies` names those that are")]
+    UnknownPolicy(String),
+    /// There is no such signing key.
+    #[error("no signing key `{0}` is published; `accord-auth key list` names those that are")]
+    UnknownSigningKey(String),
+    /// A signing key can't be made.
+    #[error(transparent)]
+    KeyRotation(#[from] KeyRotationError),
     /// Nobody could show it in one line.
     #[error("a note must have at most 256 bytes, and no control characters")]
     Note,

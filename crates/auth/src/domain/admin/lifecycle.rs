@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use accord_token::verify;
 
-use super::{Admin, AdminError, checked_secret, existing};
+use super::{Admin, AdminError, checked_secret, client_keys::bump_keys_version, existing};
 use crate::{
     domain::{client::hash_client_secret, encryption_key::EncryptionError},
     store::{
         Transaction,
-        principals::{Client, Principal, Standing},
+        principals::{Client, KnownSecret, Principal, Standing},
     },
 };
 
@@ -42,15 +42,40 @@ impl Admin<'_> {
         overlap: Duration,
         secret: impl FnOnce() -> Result<String, SecretError>,
     ) -> Result<i64, AdminError> {
-        let mut tx = self.begin().await?;
+        let tx = self.begin().await?;
         let client = self.client(id).await?;
+        self.expected_version(client.keys_version, id)?;
         let hash = hash_client_secret(&checked_secret(secret()?)?);
-        if hash == client.secret_hash {
+        if client.known_secret(&hash) == KnownSecret::Newest {
             return Err(AdminError::SameSecret(id.to_owned()));
         }
+        self.replace_secret(tx, (id, &client.secret_hash), &hash, overlap).await
+    }
+
+    /// Gives a client the secret of a file, unless it is one that the client has or had: several processes do this at once, with files
+    /// that are not all as new, and what the secret is to the client holds until it is replaced.
+    pub async fn follow_secret(&self, id: &str, secret: String, overlap: Duration) -> Result<KnownSecret, AdminError> {
+        let tx = self.begin().await?;
+        let client = self.client(id).await?;
+        let hash = hash_client_secret(&checked_secret(secret)?);
+        let known = client.known_secret(&hash);
+        if known == KnownSecret::Other {
+            self.replace_secret(tx, (id, &client.secret_hash), &hash, overlap).await?;
+        }
+        Ok(known)
+    }
+
+    async fn replace_secret(
+        &self,
+        mut tx: Transaction,
+        (id, before): (&str, &str),
+        hash: &str,
+        overlap: Duration,
+    ) -> Result<i64, AdminError> {
         let overlap = i64::try_from(overlap.min(LONGEST_OVERLAP).as_secs()).unwrap_or(0);
         let until = verify::now() + overlap;
-        tx.rotate_client(id, &hash, &client.secret_hash, until).await?;
+        tx.rotate_client(id, hash, before, until).await?;
+        bump_keys_version(&mut tx, id).await?;
         self.audit_and_commit(tx, "client.rotate", id).await?;
         Ok(until)
     }
@@ -60,9 +85,9 @@ impl Admin<'_> {
         self.store.client(id).await?.ok_or_else(|| AdminError::UnknownClient(id.to_owned()))
     }
 
-    /// Whether this is the client's newest secret.
-    pub async fn has_secret(&self, id: &str, secret: &str) -> Result<bool, AdminError> {
-        Ok(self.client(id).await?.secret_hash == hash_client_secret(secret))
+    /// What a secret from a file is to its client.
+    pub async fn known_secret(&self, id: &str, secret: &str) -> Result<KnownSecret, AdminError> {
+        Ok(self.client(id).await?.known_secret(&hash_client_secret(secret)))
     }
 
     /// The principal of this name.

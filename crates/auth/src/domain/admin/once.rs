@@ -1,7 +1,5 @@
 //! Changes that happen once: a caller that heard no answer sends its request again, with the same idempotency key.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-
 use super::{Admin, AdminError};
 use crate::{
     domain::encryption_key::{EncryptionKey, generate_secret},
@@ -16,6 +14,8 @@ const MAX_KEY: usize = 128;
 pub struct Once {
     pub(super) key: String,
     pub(super) request: AdminRequest,
+    /// What the same request's digest is under the encryption key that is accepted beside the one that is used, and that one's name.
+    accepted: Option<(String, String)>,
 }
 
 impl Once {
@@ -34,9 +34,13 @@ impl Once {
             return Err(AdminError::Key);
         }
         let asked = [method.as_bytes(), b"\0", request].concat();
-        let digest = URL_SAFE_NO_PAD.encode(encryption_key.request_digest(&asked));
+        let digest = encryption_key.request_digest(&asked);
         let nonce = generate_secret().map_err(super::SecretError::Random)?;
-        Ok(Some(Self { key: key.to_owned(), request: AdminRequest { digest, nonce, answer: String::new() } }))
+        let key_id = encryption_key.id().to_owned();
+        let request = AdminRequest { digest, nonce, answer: String::new(), key_id };
+        let accepted =
+            encryption_key.accepted_request_digest(&asked).zip(encryption_key.accepted_id().map(str::to_owned));
+        Ok(Some(Self { key: key.to_owned(), request, accepted }))
     }
 
     /// What was answered before, where that was remembered.
@@ -48,6 +52,24 @@ impl Once {
     pub(crate) fn nonce(&self) -> &str {
         &self.request.nonce
     }
+
+    /// The encryption key under which it is derived.
+    pub(crate) fn key_id(&self) -> &str {
+        &self.request.key_id
+    }
+
+    /// The request that was made before, where it was this one. Rows of earlier versions have no `key_id`: theirs is the key that gives
+    /// their digest.
+    fn made(&self, mut before: AdminRequest) -> Option<Self> {
+        let accepted = self.accepted.as_ref().filter(|(digest, _)| *digest == before.digest);
+        if accepted.is_none() && before.digest != self.request.digest {
+            return None;
+        }
+        if let Some((_, key_id)) = accepted.filter(|_| before.key_id.is_empty()) {
+            before.key_id.clone_from(key_id);
+        }
+        Some(Self { request: before, ..self.clone() })
+    }
 }
 
 impl Admin<'_> {
@@ -56,8 +78,7 @@ impl Admin<'_> {
         let Some(once) = self.once else { return Ok(None) };
         match self.store.admin_request(self.actor, &once.key).await? {
             None => Ok(None),
-            Some(request) if request.digest == once.request.digest => Ok(Some(Once { request, ..once.clone() })),
-            Some(_) => Err(AdminError::KeyReused),
+            Some(before) => once.made(before).map(Some).ok_or(AdminError::KeyReused),
         }
     }
 

@@ -5,12 +5,46 @@ use accord_token::verify;
 use super::{Admin, AdminError, existing};
 use crate::store::families::Family;
 
+/// Where a page of logins ended, the newest of which come first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPlace {
+    expires_at: i64,
+    id: String,
+}
+
+impl SessionPlace {
+    /// Before the first.
+    pub fn first() -> Self {
+        Self { expires_at: i64::MAX, id: String::new() }
+    }
+
+    /// After this login.
+    pub fn after(family: &Family) -> Self {
+        Self { expires_at: family.expires_at, id: family.id.clone() }
+    }
+
+    /// As a text.
+    pub fn write(&self) -> String {
+        format!("{}/{}", self.expires_at, self.id)
+    }
+
+    /// What was written, or the first where that is empty; None where it is no such text.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::first());
+        }
+        let (expires_at, id) = text.split_once('/')?;
+        Some(Self { expires_at: expires_at.parse().ok()?, id: id.to_owned() })
+    }
+}
+
 impl Admin<'_> {
-    /// The logins of a person that can still be renewed.
-    pub async fn sessions(&self, subject: &str) -> Result<Vec<Family>, AdminError> {
+    /// The first logins of a person after this place that can still be renewed; none where that was the last.
+    pub async fn sessions_after(&self, subject: &str, place: &SessionPlace) -> Result<Vec<Family>, AdminError> {
         let principal = existing(self.store, subject).await?;
         let global_epoch = self.store.mark().await?.global_epoch;
-        Ok(self.store.families_of(&principal, global_epoch, verify::now()).await?)
+        let after = (place.expires_at, &*place.id);
+        Ok(self.store.families_of(&principal, global_epoch, verify::now(), after).await?)
     }
 
     /// Ends a login, with every token that came from it.

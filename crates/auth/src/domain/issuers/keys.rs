@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::ForeignError;
+use crate::declared_metrics::KEY_FETCHES;
 use crate::https::{HttpsClient, HttpsError};
 use accord_runtime::telemetry;
 
@@ -71,9 +72,7 @@ struct KnownKeys {
 
 impl IssuerKeys {
     pub(super) fn new(source: KeySource) -> Self {
-        let meter = telemetry::meter();
-        let fetches = meter.u64_counter("accord.auth.issuer.key_fetches");
-        let fetches = fetches.with_description("Questions for the keys of other issuers").build();
+        let fetches = KEY_FETCHES.counter(&telemetry::meter());
         Self(Arc::new(Inner { source, known: ArcSwapOption::empty(), asked: Mutex::new(None), fetches }))
     }
 

@@ -10,7 +10,7 @@ use super::PolicyError;
 /// A text with policies.
 pub(super) struct PolicyFile {
     /// The file it comes from.
-    name: String,
+    pub(super) name: String,
     pub(super) text: String,
     pub(super) policies: Vec<Policy>,
 }

@@ -61,6 +61,8 @@ fn mesh_role_may_check_watch_and_use_the_cache() {
 fn mesh_role_may_not_rotate_keys_and_the_admin_role_may() {
     assert!(!decide("", "accord-mesh", "accord.auth.rotate").allowed);
     assert!(decide("", "accord-admin", "accord.auth.rotate").allowed);
+    let through = |actor: &str| decide_through("", "accord-admin", "accord.auth.rotate", &[actor]).allowed;
+    assert!(through("gateway") && !through("orders"), "as administration, and not in a call of a service");
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Administration {
     /// The key that this request made when it came before, with its text; None where it did not.
     async fn made_before(&self, admin: &Admin<'_>) -> Result<Option<(String, ApiKey)>, Status> {
         let Some(done) = admin.done().await? else { return Ok(None) };
-        let made = NewApiKey::of(&self.0.encryption_key, Once::nonce(&done));
+        let made = NewApiKey::of(&self.0.encryption_key.under(done.key_id()), Once::nonce(&done));
         let key = admin.api_key(&made.id).await?;
         Ok(Some((made.text, key)))
     }

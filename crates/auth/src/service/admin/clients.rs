@@ -11,7 +11,7 @@ use tonic::Status;
 use super::{Administration, overlap, version};
 use crate::{
     domain::{
-        admin::{Admin, read_client_key, read_client_keys},
+        admin::{Admin, KnownSecret, read_client_key, read_client_keys},
         denial::Denial,
     },
     service::message::seconds,
@@ -48,19 +48,20 @@ impl Administration {
         request: RotateClientRequest,
     ) -> Result<RotateClientResponse, Status> {
         let once = self.once(&request.idempotency_key, "RotateClient", &request.encode_to_vec())?;
-        let admin = self.admin(actor).once(once.as_ref());
+        let admin = self.admin(actor).once(once.as_ref()).expecting(version(request.expected_version));
         let overlap = overlap(request.overlap)?;
         let (client_secret, is_done) = self.secret(&admin, once.as_ref()).await?;
         let until = if is_done {
             // Rotated again since, it brings a secret that is on its way out.
-            if !admin.has_secret(&request.client_id, &client_secret).await? {
+            if admin.known_secret(&request.client_id, &client_secret).await? != KnownSecret::Newest {
                 return Err(Denial::Field("idempotency_key", "is of a rotation that another one has followed").into());
             }
             admin.client(&request.client_id).await?.earlier_until(verify::now())
         } else {
             Some(admin.rotate_client(&request.client_id, overlap, || Ok(client_secret.clone())).await?)
         };
-        Ok(RotateClientResponse { client_secret, earlier_secret_until: until.map(seconds) })
+        let version = admin.client(&request.client_id).await?.keys_version;
+        Ok(RotateClientResponse { client_secret, earlier_secret_until: until.map(seconds), version })
     }
 
     /// The keys of a client, and their version.
