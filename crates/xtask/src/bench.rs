@@ -19,6 +19,7 @@ mod misses;
 mod namespaces;
 mod overload;
 mod peers;
+mod policies;
 mod principals;
 mod probe;
 mod profile;
@@ -46,6 +47,7 @@ use self::{
     stage::Stage,
     varied::Varied,
 };
+use crate::examples;
 use crate::say::{note, progress, say};
 
 /// What `cargo xtask bench` can be asked.
@@ -89,10 +91,13 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Other {
     /// Count what a request allocates and how often it writes, and fail where that is above its bound
+    #[command(after_help = examples::COUNTS)]
     Counts(counts::Args),
     /// Show where the time of a case goes, by area and by function
+    #[command(after_help = examples::PROFILE)]
     Profile(profile::Args),
     /// Ask an upstream for more than it can answer, with its adaptive limit and without
+    #[command(after_help = examples::OVERLOAD)]
     Overload(overload::Args),
 }
 
@@ -166,6 +171,7 @@ impl Run<'_> {
             Kind::Auth(method) => authority::run(*method, stage, (load, varied), amount).await?,
             Kind::Stream(messages) => streams::run(*messages, stage, peers, varied, amount)?,
             Kind::Scale(scale) => scale::run(*scale, most, stage, varied, amount).await?,
+            Kind::Policies => policies::run(most, stage, load, amount).await?,
             Kind::Verifier(verification) => verifier::run(*verification, stage, varied, amount).await?,
             Kind::Sizes(service) => {
                 let parts = sizes::run(service, stage, peers, load, amount).await?;

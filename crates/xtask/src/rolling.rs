@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// How gateways and caches find auth and the cache
     #[arg(long, value_enum, default_value_t = DiscoveryMode::Balancer)]
     discovery: DiscoveryMode,
+    /// All speak TLS, and with certificates on both sides among each other; certificates and their authority are replaced meanwhile
+    #[arg(long)]
+    tls: bool,
     /// A directory with the binaries to begin with, such as target/debug of another commit; every second round goes back to them
     #[arg(long, value_name = "DIRECTORY", requires = "to")]
     from: Option<PathBuf>,
@@ -102,6 +105,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         rounds: args.rounds,
         end: args.end.into(),
         discovery: args.discovery.into(),
+        tls: args.tls,
         versions,
         products: args.products,
         pace: Duration::from_millis(args.pace),

@@ -25,18 +25,15 @@ use crate::{
     postgres,
     programs::{debian, succeed},
     say::say,
-    workspace,
+    workspace::{self, Package},
 };
 
-/// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
-const SUITE_FEATURES: [&str; 6] = [
-    "accord-auth/postgres-tests",
-    "accord-cache/postgres-tests",
-    "accord-store/postgres-tests",
-    "accord-fabric/network-tests",
-    "accord-fabric/outside-clients",
-    "accord-fabric/postgres-tests",
-];
+/// The test targets that `cargo test` leaves out (`test = false`), by the suite that brings what they need. A name that several
+/// packages use stands for all of theirs. They are left out by that, and not by features, since features would have all that
+/// depends on their packages built twice.
+const POSTGRES: [&str; 3] = ["postgres", "replicas", "rolling"];
+const NETWORK: [&str; 1] = ["network"];
+const OUTSIDE_CLIENTS: [&str; 1] = ["outside"];
 
 /// On how many threads a test target runs its tests, for libtest.
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
@@ -81,6 +78,7 @@ enum Suite {
 
 /// Runs every suite, whatever became of the one before, and sums up.
 pub(crate) fn run(Args { embedded, only, whole, release }: Args) -> Result<()> {
+    has_all_targets(&workspace::packages()?)?;
     let suites = match (embedded, only.is_empty()) {
         (true, _) => vec![Suite::Rust],
         (false, true) => Suite::value_variants().to_vec(),
@@ -119,9 +117,7 @@ fn rust() -> Result<()> {
 
 fn against_postgres() -> Result<()> {
     let server = postgres::start()?;
-    let mut command = cargo_test();
-    command.args(["--features", &SUITE_FEATURES.join(",")]);
-    command.args(targets_behind("postgres-tests")?);
+    let mut command = cargo_test_of(&POSTGRES);
     command.env("ACCORD_TEST_POSTGRES_URL", server.url());
     command.env("ACCORD_TEST_REDIS", outside::redis()?);
     succeed(command)
@@ -130,25 +126,18 @@ fn against_postgres() -> Result<()> {
 fn in_network_namespaces() -> Result<()> {
     debian("ip", "iproute2")?;
     postgres::programs()?;
-    let tests = || -> Result<Command> {
-        let mut command = cargo_test();
-        command.args(["--features", &SUITE_FEATURES.join(",")]).args(targets_behind("network-tests")?);
-        Ok(command)
-    };
     // All that has to be fetched is fetched before: nothing leads out of the namespace.
     binaries::directory()?;
-    let mut building = tests()?;
+    let mut building = cargo_test_of(&NETWORK);
     building.arg("--no-run");
     succeed(building)?;
-    let mut command = wire::inside(&tests()?);
+    let mut command = wire::inside(&cargo_test_of(&NETWORK));
     command.env("ACCORD_TEST_REDIS", outside::redis()?);
     succeed(command)
 }
 
 fn with_outside_clients() -> Result<()> {
-    let mut command = cargo_test();
-    command.args(["--features", &SUITE_FEATURES.join(",")]);
-    command.args(targets_behind("outside-clients")?);
+    let mut command = cargo_test_of(&OUTSIDE_CLIENTS);
     outside::Tools::install()?.offer_to(&mut command)?;
     succeed(command)
 }
@@ -172,15 +161,24 @@ fn cargo_test() -> Command {
     command
 }
 
-/// The arguments that select the test targets behind a feature; an error when there is none, since `cargo test` with an
-/// empty selection runs everything but them and calls it a success.
-fn targets_behind(feature: &str) -> Result<Vec<String>> {
-    let targets = workspace::packages()?.into_iter().flat_map(|package| package.targets);
-    let behind = targets.filter(|target| target.required_features.iter().any(|required| required == feature));
-    // A name that several packages use selects all of theirs.
-    let names: BTreeSet<String> = behind.map(|target| target.name).collect();
-    ensure!(!names.is_empty(), "no test target requires the feature {feature}");
-    Ok(names.into_iter().flat_map(|name| ["--test".to_owned(), name]).collect())
+/// That no suite asks for a test target that is not there, and that every one that `cargo test` leaves out is asked for.
+fn has_all_targets(packages: &[Package]) -> Result<()> {
+    let targets = packages.iter().flat_map(|package| &package.targets);
+    let tests = targets.filter(|target| target.kind == ["test"]);
+    let left_out: BTreeSet<&str> = tests.filter(|target| !target.test).map(|target| target.name.as_str()).collect();
+    let asked_for = BTreeSet::from_iter([&POSTGRES[..], &NETWORK, &OUTSIDE_CLIENTS].concat());
+    let differ: Vec<_> = left_out.symmetric_difference(&asked_for).collect();
+    ensure!(
+        differ.is_empty(),
+        "test = false and the suites of `cargo xtask test` differ in these test targets: {differ:?}"
+    );
+    Ok(())
+}
+
+fn cargo_test_of(targets: &[&str]) -> Command {
+    let mut command = cargo_test();
+    command.args(targets.iter().flat_map(|name| ["--test", name]));
+    command
 }
 
 struct Outcome {

@@ -12,6 +12,7 @@ mod layout;
 mod licences;
 mod links;
 mod lints;
+mod metrics;
 mod modules;
 mod order;
 mod quotes;
@@ -35,7 +36,7 @@ type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
 pub(crate) fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, Rule); 14] = [
+    let rules: [(&str, Rule); 15] = [
         ("layout", layout::check),
         ("lints", lints::check),
         ("licences", licences::check),
@@ -50,6 +51,7 @@ pub(crate) fn run(Args {}: Args) -> Result<()> {
         ("quotes", quotes::check),
         ("commands", commands::check),
         ("configuration", configuration::check),
+        ("metrics", metrics::check),
     ];
     let mut findings = 0;
     for (rule, check) in rules {

@@ -43,9 +43,8 @@ pub(crate) struct Target {
     pub kind: Vec<String>,
     /// The file that it begins with.
     pub src_path: PathBuf,
-    /// Features without which cargo leaves it out.
-    #[serde(default, rename = "required-features")]
-    pub required_features: Vec<String>,
+    /// Whether `cargo test` runs it unasked.
+    pub test: bool,
 }
 
 /// The members of the workspace.

@@ -85,8 +85,14 @@ async fn request(method: Method, fabric: &Fabric, token: &str) -> Result<Request
     let (token, audience) = (token.to_owned(), "bench".to_owned());
     let (path, message) = match method {
         Method::Check => {
-            let method = "bench.v1.BenchService/GetLimited".to_owned();
-            let question = CheckRequest { token, method, audience, ..CheckRequest::default() };
+            // Of a method that asks for a permission: a policy decides.
+            let question = CheckRequest {
+                token,
+                method: "catalog.v1.ProductService/GetProduct".to_owned(),
+                permission: "catalog.products.read".to_owned(),
+                audience: "catalog".to_owned(),
+                ..CheckRequest::default()
+            };
             ("AccessService/Check", question.encode_to_vec())
         }
         Method::Issue => ("TokenService/Issue", credentials(fabric)?.encode_to_vec()),

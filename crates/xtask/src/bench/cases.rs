@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Stream(u32),
     /// The same call where there is more of something.
     Scale(Scale),
+    /// A decision of auth where there are more policies.
+    Policies,
     /// Time until the answer, at so many percent of what Envoy can answer.
     Latency(u32),
     /// What is in memory.
@@ -74,7 +76,7 @@ const CACHED: Service =
 const NEAR: Service =
     Service { method: "GetNear", path: "/v1/near/oak-desk", cache_status: Some("accord-near; hit"), ..CACHED };
 
-static CASES: [Case; 42] = [
+static CASES: [Case; 43] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -191,7 +193,11 @@ static CASES: [Case; 42] = [
         about: "Server stream of 1,000 messages as gRPC with a JWT and a rate limit, per message",
         kind: Kind::Stream(1000),
     },
-    Case { name: "auth-check", about: "Check at auth", kind: Kind::Auth(Method::Check) },
+    Case {
+        name: "auth-check",
+        about: "Check at auth of a permission that a policy gives",
+        kind: Kind::Auth(Method::Check),
+    },
     Case {
         name: "auth-issue",
         about: "Issue of a token for a program's secret at auth",
@@ -242,6 +248,11 @@ static CASES: [Case; 42] = [
         name: "scale-entries",
         about: "Hits among 1,000,000 entries (or `--most`) and among 1,000, gateway and cache together; wanted: at most 1.15 ×",
         kind: Kind::Scale(Scale::Entries),
+    },
+    Case {
+        name: "scale-policies",
+        about: "Check at auth beside 1,000 policies and beside 10, each of another permission; wanted: at most 2 ×",
+        kind: Kind::Policies,
     },
     Case {
         name: "workers",
@@ -303,7 +314,13 @@ impl Case {
             Kind::Service(service) | Kind::Sizes(service) => service.peers,
             Kind::Namespace(_) => &["Redis", "memcached"],
             Kind::Latency(_) => &["Envoy"],
-            Kind::Auth(_) | Kind::Verifier(_) | Kind::Misses | Kind::Scale(_) | Kind::Memory | Kind::Start => &[],
+            Kind::Auth(_)
+            | Kind::Verifier(_)
+            | Kind::Misses
+            | Kind::Scale(_)
+            | Kind::Policies
+            | Kind::Memory
+            | Kind::Start => &[],
             Kind::Stream(_) => &["Envoy", "HAProxy", "nginx"],
         }
     }

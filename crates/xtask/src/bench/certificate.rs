@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use accord_test_certificates::{Identity, roots};
 use anyhow::{Context, Result};
-use rcgen::generate_simple_self_signed;
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use rustls::{ClientConfig, crypto::aws_lc_rs};
 
 /// The name on it.
 pub(super) const NAME: &str = "localhost";
@@ -21,18 +21,17 @@ pub(super) struct Certificate {
 impl Certificate {
     /// Makes it in this directory.
     pub(super) fn make(directory: &Path) -> Result<Self> {
-        let made = generate_simple_self_signed([NAME.to_owned()])?;
-        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let made = Identity::self_signed(&[NAME]);
         let write = |name: &str, content: &str| -> Result<String> {
             let path = directory.join(name);
             fs::write(&path, content).with_context(|| format!("{} can't be written", path.display()))?;
             Ok(path.display().to_string())
         };
         Ok(Self {
-            cert_file: write("tls.crt", &cert)?,
-            key_file: write("tls.key", &key)?,
-            both_file: write("tls.pem", &format!("{cert}{key}"))?,
-            trusted: Arc::new(trusting(made.cert.der())?),
+            cert_file: write("tls.crt", &made.certificate)?,
+            key_file: write("tls.key", &made.key)?,
+            both_file: write("tls.pem", &format!("{}{}", made.certificate, made.key))?,
+            trusted: Arc::new(trusting(&made)?),
         })
     }
 
@@ -42,10 +41,8 @@ impl Certificate {
     }
 }
 
-fn trusting(certificate: &CertificateDer<'static>) -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone())?;
+fn trusting(server: &Identity) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder.with_root_certificates(roots([&server.der])).with_no_client_auth())
 }

@@ -213,7 +213,7 @@ impl Running {
 }
 
 /// With a comma after each thousand.
-fn grouped(count: u32) -> String {
+pub(super) fn grouped(count: u32) -> String {
     if count < 1000 { count.to_string() } else { format!("{},{:03}", grouped(count / 1000), count % 1000) }
 }
 

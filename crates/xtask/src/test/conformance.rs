@@ -48,7 +48,7 @@ fn descriptors(package: &Path, directory: &Path) -> Result<PathBuf> {
 
 fn testee() -> Result<PathBuf> {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "accord-transcode", "--example", "conformance_testee"]);
+    build.args(["build", "--quiet", "--workspace", "--example", "conformance_testee"]);
     build.current_dir(workspace::root());
     succeed(build)?;
     Ok(workspace::target_directory()?.join("debug/examples/conformance_testee"))

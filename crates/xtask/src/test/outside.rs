@@ -19,9 +19,11 @@ use crate::{
 const COLLECTOR: [&str; 2] = ["rotel", "rotel-agent"];
 const ENVOY: [&str; 2] = ["envoy", "_bin/envoy"];
 
-/// What Go needs to speak gRPC, as Debian packages it.
-const GO_PACKAGES: [&str; 6] = [
+/// What Go needs to speak gRPC and to verify JWTs, as Debian packages it.
+const GO_PACKAGES: [&str; 8] = [
     "golang-go",
+    "golang-github-golang-jwt-jwt-dev",
+    "golang-gopkg-square-go-jose.v2-dev",
     "golang-google-grpc-dev",
     "golang-github-golang-protobuf-1-5-dev",
     "protobuf-compiler",
@@ -43,6 +45,7 @@ pub(super) struct Tools {
     envoy: PathBuf,
     nginx: PathBuf,
     traefik: PathBuf,
+    faketime: PathBuf,
     go: GoSettings,
 }
 
@@ -56,6 +59,7 @@ impl Tools {
         let go = go(&directory.join("go-build"))?;
         let [rotel, envoy] = [packaged(&python, COLLECTOR)?, packaged(&python, ENVOY)?];
         let nginx = debian("nginx", "nginx-light")?;
+        let faketime = debian("faketime", "faketime")?;
         let redis = redis()?;
         let chromium = debian("chromium", "chromium")?;
         let beside = |name: &str| {
@@ -64,7 +68,7 @@ impl Tools {
             Ok(program)
         };
         let (grpcurl, traefik) = (beside("grpcurl")?, beside("traefik")?);
-        Ok(Self { python, buf, grpcurl, rotel, redis, chromium, envoy, nginx, traefik, go })
+        Ok(Self { python, buf, grpcurl, rotel, redis, chromium, envoy, nginx, traefik, faketime, go })
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
@@ -79,6 +83,7 @@ impl Tools {
             ("ACCORD_TEST_ENVOY", &self.envoy),
             ("ACCORD_TEST_NGINX", &self.nginx),
             ("ACCORD_TEST_TRAEFIK", &self.traefik),
+            ("ACCORD_TEST_FAKETIME", &self.faketime),
         ];
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));
@@ -145,7 +150,15 @@ pub(super) fn node_modules(pins: &str, directory: &Path) -> Result<()> {
 /// What the environment of each call of `go` holds.
 type GoSettings = [(&'static str, OsString); 3];
 
-/// Go, its library for gRPC, protoc and its plugins for Go. Building the library here leaves little to build in the tests.
+/// What Go's programs in the tests are built on. Building it before them leaves little to build there.
+const GO_LIBRARIES: [&str; 4] = [
+    "google.golang.org/grpc",
+    "google.golang.org/protobuf/proto",
+    "github.com/golang-jwt/jwt",
+    "gopkg.in/square/go-jose.v2/jwt",
+];
+
+/// Go, its libraries for gRPC and JWT, protoc and its plugins for Go.
 fn go(cache: &Path) -> Result<GoSettings> {
     let mut path = env::var_os("GOPATH").unwrap_or_default();
     path.push(if path.is_empty() { "" } else { ":" });
@@ -153,12 +166,12 @@ fn go(cache: &Path) -> Result<GoSettings> {
     let settings = [("GO111MODULE", "off".into()), ("GOPATH", path), ("GOCACHE", cache.into())];
     let build = || {
         let mut build = Command::new("go");
-        build.args(["build", "google.golang.org/grpc", "google.golang.org/protobuf/proto"]).envs(settings.clone());
+        build.arg("build").args(GO_LIBRARIES).envs(settings.clone());
         succeed(build)
     };
     let are_found = ["go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc"].into_iter().all(|it| on_path(it).is_some());
     if !are_found || build().is_err() {
-        ensure!(can_install(), "gRPC for Go is missing: install what Debian calls {}", GO_PACKAGES.join(", "));
+        ensure!(can_install(), "gRPC or JWT for Go is missing: install what Debian calls {}", GO_PACKAGES.join(", "));
         apt_install(&GO_PACKAGES)?;
         build()?;
     }

@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use accord_fabric::binaries;
 use anyhow::Result;
 
 use crate::{programs::succeed, workspace};
@@ -37,12 +38,13 @@ pub(super) fn run(Scope { whole, release }: Scope) -> Result<()> {
 }
 
 fn gateway(release: bool) -> Result<PathBuf> {
+    if !release {
+        return binaries::path("accord-gateway");
+    }
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "accord-gateway"]).current_dir(workspace::root());
-    build.args(release.then_some("--release"));
+    build.args(["build", "--quiet", "--release", "--package", "accord-gateway"]).current_dir(workspace::root());
     succeed(build)?;
-    let profile = if release { "release" } else { "debug" };
-    Ok(workspace::target_directory()?.join(profile).join("accord-gateway"))
+    Ok(workspace::target_directory()?.join("release/accord-gateway"))
 }
 
 fn descriptor_sets(python: &Path, directory: &Path) -> Result<PathBuf> {

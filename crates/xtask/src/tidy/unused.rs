@@ -122,7 +122,7 @@ mod tests {
             name: "shop".to_owned(),
             kind: vec!["lib".to_owned()],
             src_path: workspace::root().join("crates/shop/src/lib.rs"),
-            required_features: Vec::new(),
+            test: true,
         };
         let (lib, tests) = (PathBuf::from("crates/shop/src/lib.rs"), PathBuf::from("crates/shop/src/a/tests.rs"));
         let package = Package {
