@@ -322,7 +322,7 @@ impl Builder {
             environment: environment.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             log: home.log(part.name()),
         };
-        let is_encrypted = self.settings.get(&part).and_then(|own| own.get("listen")?.get("tls")).is_some();
+        let is_encrypted = self.settings.get(&part).is_some_and(settings::is_encrypted);
         Ok(Server { process: Process::start(launch)?, listen, admin, is_encrypted, services: self.services(part) })
     }
 

@@ -15,11 +15,14 @@
 
 pub mod binaries;
 mod builder;
+pub mod certificates;
+mod declared_metrics;
 mod home;
 pub mod http;
 mod identities;
 pub mod memory;
 pub mod metrics;
+pub mod mutual_tls;
 mod ports;
 pub mod postgres;
 mod process;

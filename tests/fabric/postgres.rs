@@ -1,8 +1,10 @@
 //! A throw-away PostgreSQL: own directory, own port, gone with its owner; alone, or with a standby that confirms each commit.
 
+mod frontend;
 mod installed;
 mod owner;
 mod pair;
+mod statement_proxy;
 
 use std::{
     fs,
@@ -22,6 +24,7 @@ use self::owner::Owner;
 pub use self::{
     installed::{DEBIAN_SERVERS, installed},
     pair::Pair,
+    statement_proxy::{Side, Statement, StatementProxy},
 };
 use crate::Port;
 

@@ -67,6 +67,11 @@ impl Process {
         &self.launch.name
     }
 
+    /// What is executed.
+    pub fn program(&self) -> &Path {
+        &self.launch.program
+    }
+
     /// Its number in the operating system.
     pub fn id(&self) -> u32 {
         self.child.id()

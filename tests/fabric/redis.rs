@@ -90,9 +90,14 @@ impl Redis {
 
     /// What it answers to a command.
     pub async fn ask(&self, command: &[&str]) -> Result<String> {
+        self.ask_as("secret", command).await
+    }
+
+    /// The same with another password.
+    pub async fn ask_as(&self, password: &str, command: &[&str]) -> Result<String> {
         let cli = self.program.with_file_name("redis-cli").display().to_string();
         let port = self.port.to_string();
-        output(&cli, &[&["-p", &port, "-a", "secret", "--no-auth-warning"], command].concat()).await
+        output(&cli, &[&["-p", &port, "-a", password, "--no-auth-warning"], command].concat()).await
     }
 
     /// Asks until it answers so.

@@ -1,28 +1,34 @@
 //! Rolling restarts: three gateways, two of auth and three of the cache, with a PostgreSQL and a Redis that they share, are restarted
 //! one after the other under load, by clients that do no more than stock ones. No call fails, no answer is older than its contract
 //! says, no token is refused that is good, and none is taken past the bound that was revoked. Where they are killed, no call fails
-//! but those in flight that may not be repeated.
+//! but those in flight that may not be repeated. Where they speak TLS, certificates and their authority are replaced meanwhile.
+//! No creation runs twice while its key is claimed.
 //!
-//! `cargo xtask rolling` runs it for long, and from the binaries of one commit to those of another; the suite `replicas` for some
+//! `cargo xtask rolling` runs it for long, and from the binaries of one commit to those of another; the suite `rolling` for some
 //! seconds.
 
+mod carried_out;
 pub(crate) mod client;
+mod connect;
 mod identity;
 mod load;
 mod mesh;
 mod names;
 mod report;
+mod rotation;
 
 use std::{
     fs,
-    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use self::{client::Client, identity::Program, load::Load, mesh::Mesh, names::KNOWN_WITHIN, report::Restart};
+use self::{
+    carried_out::CarriedOut, client::Client, connect::Connector, identity::Program, load::Load, mesh::Mesh,
+    names::KNOWN_WITHIN, report::Restart,
+};
 pub use self::{
     mesh::{End, Instance},
     names::Discovery,
@@ -46,6 +52,9 @@ pub struct Rolling {
     pub end: End,
     /// How they find each other.
     pub discovery: Discovery,
+    /// Whether they call each other over TLS with certificates on both sides, and clients call the gateway over TLS. Certificates and
+    /// their authority are then replaced while all are called.
+    pub tls: bool,
     /// The binaries of the first round and those that come after them, each a directory: back to the first in the next round. Without
     /// it those that fit the caller, throughout.
     pub versions: Option<[PathBuf; 2]>,
@@ -73,7 +82,7 @@ impl Rolling {
         );
         let redis = redis::Redis::of(&self.redis).await?;
         let places = (from, self.kept_in.as_deref());
-        let mut mesh = Mesh::start(&self.postgres, redis, self.discovery, places).await?;
+        let mut mesh = Mesh::start(&self.postgres, redis, (self.discovery, self.tls), places).await?;
         let token = mesh.fabric().token(EDITOR).await?;
         let load = Load::new(mesh.gateway(), token, self).await?;
         let login = login(&mesh).await?;
@@ -84,12 +93,13 @@ impl Rolling {
         load.end(writers).await?;
         let restarts = restarted?;
         mesh.check()?;
-        Ok(Report::of(&restarts, &load, &program.counts))
+        let carried_out = CarriedOut::of(&mesh.end_service().await?, &load.all_created());
+        Ok(Report::of(&restarts, &load, &program.counts, carried_out, mesh.rotations()))
     }
 
     /// A client, which repeats what broke in flight where processes are killed.
-    fn client(&self, address: SocketAddr) -> Client {
-        Client::new(address, self.end == End::Killed)
+    fn client(&self, connector: Connector) -> Client {
+        Client::new(connector, self.end == End::Killed)
     }
 
     async fn restart_all(&self, mesh: &mut Mesh, note: impl Fn(&str)) -> Result<Vec<Restart>> {
@@ -106,6 +116,9 @@ impl Rolling {
                 let (at_seconds, seconds) = (at.as_secs_f64(), away.as_secs_f64());
                 note(&format!("{at_seconds:>7.1} s  {instance}, away for {seconds:.1} s"));
                 restarts.push(Restart { instance, end: self.end, away });
+                if let Some(step) = mesh.rotate().await? {
+                    note(&format!("{:>7.1} s  certificates: {step}", begun.elapsed().as_secs_f64()));
+                }
                 // As above.
                 tokio::time::sleep(self.rest).await;
             }

@@ -53,6 +53,7 @@ impl Fabric {
         let first = fs::read_to_string(self.home.config(part.name()))?;
         let mut settings = settings::moved(&first, listen, admin, internal)?;
         settings::merge(&mut settings, stronger);
+        let is_encrypted = settings::is_encrypted(&settings);
         home::write(&self.home.config(&name), settings.to_string())?;
         let launch = Launch {
             program: binaries::among(binaries, &format!("accord-{}", part.name()))?,
@@ -63,7 +64,7 @@ impl Fabric {
         };
         let launch = if let Some(wire) = wire { wire.launch(launch) } else { launch };
         let services = self.server(part).services.clone();
-        Ok(Server { process: Process::start(launch)?, listen, admin, is_encrypted: false, services })
+        Ok(Server { process: Process::start(launch)?, listen, admin, is_encrypted, services })
     }
 
     fn server(&self, part: Part) -> &Server {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::{http::HttpCall, metrics, process::Process};
+use crate::{declared_metrics, http::HttpCall, metrics, process::Process};
 
 /// How often the fabric asks for what it waits for.
 const ASK: Duration = Duration::from_millis(25);
@@ -58,7 +58,7 @@ impl Server {
     ) -> Result<f64> {
         let what = format!("does not count {name} {labels:?} as wanted");
         self.wait(&what, async |server: &Self| {
-            let value = metrics::sum(&server.metrics().await.ok()?, name, labels);
+            let value = metrics::sum(&server.scrape().await.ok()?, name, labels);
             wanted(value).then_some(value)
         })
         .await
@@ -78,11 +78,18 @@ impl Server {
 
     /// The sum of a metric's samples now.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
-        Ok(metrics::sum(&self.metrics().await?, name, labels))
+        Ok(metrics::sum(&self.scrape().await?, name, labels))
     }
 
-    /// All metrics, as Prometheus text.
+    /// All metrics, as Prometheus text. An error where one of them is not declared.
     pub async fn metrics(&self) -> Result<String> {
+        let text = self.scrape().await?;
+        declared_metrics::hold(self.process.program(), &text)?;
+        Ok(text)
+    }
+
+    /// The same without a look at what is declared, which would hold up those who wait for a figure.
+    async fn scrape(&self) -> Result<String> {
         let answer = HttpCall::new(self.admin, Method::GET, "/metrics").send().await?;
         if !answer.status.is_success() {
             bail!("{} answers /metrics with {}", self.process.name(), answer.status);

@@ -37,6 +37,11 @@ impl Part {
         }
     }
 
+    /// Where SRV records lead to its processes.
+    pub(crate) fn service_record(self) -> String {
+        format!("_grpc._tcp.{}.test", self.name())
+    }
+
     /// The port on which it serves unless told otherwise; its admin port is the next.
     pub fn default_port(self) -> u16 {
         match self {
@@ -243,6 +248,11 @@ pub(crate) fn moved(settings: &str, listen: SocketAddr, admin: SocketAddr, inter
         }
     }
     Ok(settings)
+}
+
+/// Whether a server with these settings serves over TLS.
+pub(crate) fn is_encrypted(settings: &Table) -> bool {
+    settings.get("listen").and_then(|listen| listen.get("tls")).is_some()
 }
 
 /// Lays `stronger` over `base`, table by table; anything else is replaced.

@@ -1,6 +1,6 @@
 //! A proxy of TCP that the fabric owns: a name with several addresses behind it, which can be parted from them and moved to others.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::{
@@ -8,6 +8,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 
 /// Bytes that are carried at a time.
@@ -28,6 +29,8 @@ struct State {
     /// Of all moves.
     moves: u64,
     is_cut: bool,
+    /// How long what passes is on its way, in each direction.
+    delay: Duration,
 }
 
 impl TcpProxy {
@@ -35,7 +38,8 @@ impl TcpProxy {
     pub async fn start(behind: Vec<SocketAddr>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (state, seen) = watch::channel(State { behind: behind.into(), moves: 0, is_cut: false });
+        let (state, seen) =
+            watch::channel(State { behind: behind.into(), moves: 0, is_cut: false, delay: Duration::ZERO });
         Ok(Self { address, state, accepting: tokio::spawn(accept(listener, seen)) })
     }
 
@@ -52,6 +56,11 @@ impl TcpProxy {
     /// What was on its way passes on.
     pub fn heal(&self) {
         self.state.send_modify(|state| state.is_cut = false);
+    }
+
+    /// What comes from now on is on its way for this long, in each direction.
+    pub fn delay(&self, delay: Duration) {
+        self.state.send_modify(|state| state.delay = delay);
     }
 
     /// New connections are shared out among these; those that are open go on, as with a balancer that is told who is ready.
@@ -123,6 +132,10 @@ async fn pump(
     let mut piece = vec![0; PIECE];
     loop {
         let read = from.read(&mut piece).await?;
+        let delay = state.borrow().delay;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
         state.wait_for(|state| !state.is_cut).await?;
         if read == 0 {
             return Ok(to.shutdown().await?);
@@ -133,8 +146,6 @@ async fn pump(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
@@ -188,6 +199,19 @@ mod tests {
         assert!(heard.is_err(), "{heard:?}");
         proxy.heal();
         assert_eq!(hear(&mut connection).await, "x");
+    }
+
+    #[tokio::test]
+    async fn delay_holds_up_what_passes_in_each_direction() {
+        let (proxy, delay) =
+            (TcpProxy::start(vec![server("a").await]).await.expect("started"), Duration::from_millis(30));
+        let mut connection = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(hear(&mut connection).await, "a");
+        proxy.delay(delay);
+        let sent = tokio::time::Instant::now();
+        connection.write_all(b"x").await.expect("written");
+        assert_eq!(hear(&mut connection).await, "x");
+        assert!(sent.elapsed() >= 2 * delay, "{:?}", sent.elapsed());
     }
 
     #[tokio::test]

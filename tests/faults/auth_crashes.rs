@@ -150,7 +150,7 @@ impl Callers {
     }
 
     async fn rotate_key(mut self) -> Result<(), Status> {
-        let key = self.keys.rotate(RotateRequest {}).await?.into_inner().key.unwrap_or_default();
+        let key = self.keys.rotate(RotateRequest::default()).await?.into_inner().key.unwrap_or_default();
         self.answer(3, |told| told.keys.push(key.kid));
         Ok(())
     }

@@ -1,35 +1,43 @@
-//! Revocation with a bound: three gateways, of which one is at times cut off from auth and one stopped. None accepts a token that
-//! comes in later than the staleness bound after its revocation was acknowledged, whatever happens to them in between.
+//! Revocation with a bound: three gateways, of which one is at times behind a wire that is cut, flaps or delays, and one is stopped or
+//! killed; auth is killed as well. No gateway accepts a token that comes in later than the staleness bound after its revocation was
+//! acknowledged, whatever happens to them in between. A token is revoked by its holder, or with its family by the replay of a refresh
+//! token.
 //!
 //! `cargo xtask revocations` tries it a thousand times, and shows how long revoked tokens were accepted.
 
+mod plan;
+mod times;
+
 use accord_api::accord::auth::v1::{
-    ClientCredentialsGrant, IssueRequest, RevokeRequest, issue_request::Grant, revoke_request::Target,
-    token_service_client::TokenServiceClient,
+    ClientCredentialsGrant, IssueRequest, IssueResponse, PasswordGrant, RefreshRequest, RevokeRequest,
+    issue_request::Grant, revoke_request::Target, token_service_client::TokenServiceClient,
 };
-use accord_fabric::{Fabric, Part, Server, http::HttpCall};
-use anyhow::{Context, Result, ensure};
+use accord_fabric::{Fabric, Part, Process, Server, TcpProxy, http::HttpCall};
+use anyhow::{Context, Result, bail, ensure};
 use http::Method;
-use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use rand::{RngExt, rngs::SmallRng};
 use std::{
-    collections::BTreeMap,
     env, fs,
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    time::{Instant, interval, sleep_until},
+    task::AbortHandle,
+    time::{Instant, interval, sleep, sleep_until},
 };
 use toml::toml;
 use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
 
+use self::{
+    plan::{AuthFault, GatewayFault, Plan, Revocation},
+    times::Times,
+};
 use crate::{stock, until_at};
 
 /// Trials in an ordinary run of the tests.
-const TRIALS: u64 = 6;
+const TRIALS: u64 = 4;
 
 /// How long a revoked token may be accepted at the most (M).
 const BOUND: Duration = Duration::from_millis(500);
@@ -40,148 +48,202 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two requests to one gateway, at the least.
 const LOOKS: Duration = Duration::from_millis(2);
 
+/// Between two changes of a wire that flaps, in milliseconds.
+const FLAPS: std::ops::Range<u64> = 10..150;
+
 const PATH: &str = "/v1/products/oak-desk";
 const CLIENT: &str = "prober";
+const PERSON: &str = "penelope";
+const PASSWORD: &str = "a password for replays";
 
 /// How long a gateway takes at the most to be well again on a loaded machine.
-const RECOVERY: Duration = Duration::from_secs(20);
-
-/// A way to auth that can be cut: nothing passes in either direction, and neither end is told.
-struct Wire {
-    address: SocketAddr,
-    is_cut: watch::Sender<bool>,
-}
-
-impl Wire {
-    async fn to(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let (is_cut, cuts) = watch::channel(false);
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(target).await else { continue };
-                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                tokio::spawn(forward(near_in, far_out, cuts.clone()));
-                tokio::spawn(forward(far_in, near_out, cuts.clone()));
-            }
-        });
-        Ok(Self { address, is_cut })
-    }
-}
-
-async fn forward(
-    mut from: impl AsyncReadExt + Unpin,
-    mut to: impl AsyncWriteExt + Unpin,
-    mut is_cut: watch::Receiver<bool>,
-) {
-    let mut bytes = vec![0; 16 << 10];
-    while let Ok(read @ 1..) = from.read(&mut bytes).await {
-        if is_cut.wait_for(|is_cut| !is_cut).await.is_err() || to.write_all(&bytes[..read]).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// What happens to the gateways while a token is revoked. One always goes undisturbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fault {
-    None,
-    CutOff,
-    Stopped,
-    Both,
-}
-
-impl Fault {
-    fn cuts_off(self) -> bool {
-        matches!(self, Self::CutOff | Self::Both)
-    }
-
-    fn stops(self) -> bool {
-        matches!(self, Self::Stopped | Self::Both)
-    }
-}
+const RECOVERY: Duration = Duration::from_secs(30);
 
 struct Trial {
     fabric: Fabric,
-    /// The one that is cut off, and the one that is stopped.
+    /// The one behind the wire, and the one that is stopped or killed.
     others: [Server; 2],
-    wire: Wire,
-    _catalogs: Wire,
-    tokens: TokenServiceClient<Channel>,
+    wire: Arc<TcpProxy>,
+    catalogs: TcpProxy,
     secret: String,
+}
+
+/// A token that is good, and how it is to be revoked.
+struct Revocable {
+    token: String,
+    /// Used already, where its replay is to revoke the family.
+    refresh_token: String,
 }
 
 impl Trial {
     async fn start() -> Result<Self> {
         let builder = Fabric::builder()?;
         // The catalog verifies passports as well, and would refuse for a gateway: it hears of no revocation here.
-        let catalogs = Wire::to(builder.address(Part::Auth)).await?;
-        let url = format!("http://{}", catalogs.address);
+        let catalogs = TcpProxy::start(vec![builder.address(Part::Auth)]).await?;
+        let url = format!("http://{}", catalogs.address());
         let builder = builder.settings(Part::Catalog, toml! { auth = { url = url, staleness_bound = "1h" } });
         let bound = format!("{}ms", BOUND.as_millis());
         let builder = builder.settings(Part::Gateway, toml! { auth = { staleness_bound = bound } });
         let mut fabric = builder.start().await?;
         stock(&fabric).await?;
-        catalogs.is_cut.send_replace(true);
-        let file = fabric.directory().join("prober.secret");
-        let path = file.to_str().context("a path")?;
-        fabric.manage(&["client", "add", CLIENT, "--role", "catalog-reader", "--secret-file", path]).await?;
-        let secret = fs::read_to_string(&file)?.trim().to_owned();
-        let wire = Wire::to(fabric.auth.listen).await?;
-        let url = format!("http://{}", wire.address);
+        let path = |name: &str| {
+            let file = fabric.directory().join(name);
+            Ok::<_, anyhow::Error>(file.to_str().context("a path")?.to_owned())
+        };
+        let (secret, password) = (path("prober.secret")?, path("password")?);
+        fs::write(&password, PASSWORD)?;
+        let reads = ["--role", "catalog-reader"];
+        fabric.manage(&["client", "add", CLIENT, reads[0], reads[1], "--secret-file", &secret]).await?;
+        fabric.manage(&["principal", "add", PERSON, reads[0], reads[1], "--password-file", &password]).await?;
+        let secret = fs::read_to_string(&secret)?.trim().to_owned();
+        let wire = Arc::new(TcpProxy::start(vec![fabric.auth.listen]).await?);
+        let url = format!("http://{}", wire.address());
         let mut others =
             [fabric.another_with(Part::Gateway, toml! { auth = { url = url } })?, fabric.another(Part::Gateway)?];
         for other in &mut others {
             other.wait_serving().await?;
         }
-        let tokens = TokenServiceClient::new(Endpoint::from_shared(fabric.auth.url())?.connect_lazy());
-        Ok(Self { fabric, others, wire, _catalogs: catalogs, tokens, secret })
+        Ok(Self { fabric, others, wire, catalogs, secret })
     }
 
     fn gateways(&self) -> [SocketAddr; 3] {
         [self.fabric.gateway.listen, self.others[0].listen, self.others[1].listen]
     }
 
-    async fn token(&mut self) -> Result<String> {
-        let grant = Grant::ClientCredentials(ClientCredentialsGrant {
-            client_id: CLIENT.to_owned(),
-            client_secret: self.secret.clone(),
-            ..ClientCredentialsGrant::default()
-        });
-        Ok(self.tokens.issue(IssueRequest { grant: Some(grant) }).await?.into_inner().access_token)
+    /// On a connection of its own: the one before may have ended with auth.
+    fn tokens(&self) -> Result<TokenServiceClient<Channel>> {
+        Ok(TokenServiceClient::new(Endpoint::from_shared(self.fabric.auth.url())?.connect_lazy()))
     }
 
-    /// For each gateway, how long after its revocation a token came in that was accepted; nothing where none was.
-    async fn run(&mut self, fault: Fault, lead: Duration) -> Result<[Option<Duration>; 3]> {
-        let token = self.token().await?;
-        for gateway in self.gateways() {
-            until_at(gateway, &token, RECOVERY, |answer| answer.status == 200).await?;
+    async fn issue(&self, revocation: Revocation) -> Result<Revocable> {
+        let mut tokens = self.tokens()?;
+        let grant = match revocation {
+            Revocation::Revoke => Grant::ClientCredentials(ClientCredentialsGrant {
+                client_id: CLIENT.to_owned(),
+                client_secret: self.secret.clone(),
+                ..ClientCredentialsGrant::default()
+            }),
+            Revocation::Replay => Grant::Password(PasswordGrant {
+                name: PERSON.to_owned(),
+                password: PASSWORD.to_owned(),
+                ..PasswordGrant::default()
+            }),
+        };
+        let issued = tokens.issue(IssueRequest { grant: Some(grant) }).await?.into_inner();
+        let IssueResponse { access_token, refresh_token, .. } = issued;
+        if revocation == Revocation::Revoke {
+            return Ok(Revocable { token: access_token, refresh_token });
         }
-        self.wire.is_cut.send_replace(fault.cuts_off());
-        if fault.stops() {
+        let refreshed = tokens.refresh(RefreshRequest { refresh_token: refresh_token.clone() }).await?.into_inner();
+        Ok(Revocable { token: refreshed.access_token, refresh_token })
+    }
+
+    /// Returns once the revocation is acknowledged; a replay is by its refusal.
+    async fn revoke(&self, of: &Revocable, revocation: Revocation) -> Result<()> {
+        let mut tokens = self.tokens()?;
+        if revocation == Revocation::Revoke {
+            let target = Some(Target::Token(of.token.clone()));
+            tokens.revoke(RevokeRequest { target }).await?;
+            return Ok(());
+        }
+        let replayed = tokens.refresh(RefreshRequest { refresh_token: of.refresh_token.clone() }).await;
+        let refused = replayed.err().context("a refresh token was good twice")?;
+        let reason = refused.get_details_error_info().map(|info| info.reason);
+        ensure!(reason.as_deref() == Some("REFRESH_REUSED"), "{refused}");
+        Ok(())
+    }
+
+    /// Has the faults begin that are older than the revocation.
+    async fn begin_faults(&mut self, plan: &Plan) -> Result<Option<AbortHandle>> {
+        if plan.auth == AuthFault::KilledBefore {
+            self.fabric.auth.process.restart()?;
+            self.fabric.auth.wait_serving().await?;
+        }
+        let mut flapping = None;
+        match plan.wire {
+            GatewayFault::CutOff => self.wire.cut(),
+            GatewayFault::Flapping => {
+                flapping = Some(tokio::spawn(flap(Arc::clone(&self.wire), plan.rng.clone())).abort_handle());
+            }
+            GatewayFault::Delayed => self.wire.delay(plan.delay),
+            _ => {}
+        }
+        if plan.process == GatewayFault::Stopped {
             self.others[1].process.pause()?;
         }
         // Faults are older than the revocation by a random time; it is what is tried, and nothing is waited for.
-        sleep_until(Instant::now() + lead).await;
-        let target = Some(Target::Token(token.clone()));
-        self.tokens.revoke(RevokeRequest { target }).await?;
+        sleep(plan.lead).await;
+        Ok(flapping)
+    }
+
+    async fn end_faults(&mut self, plan: &Plan) -> Result<()> {
+        self.wire.heal();
+        self.wire.delay(Duration::ZERO);
+        self.catalogs.heal();
+        if plan.auth != AuthFault::None {
+            self.fabric.auth.wait_serving().await?;
+        }
+        self.others[1].wait_serving().await
+    }
+
+    /// For each gateway, how long after its revocation a token came in that was accepted; zero where none was.
+    async fn run(&mut self, plan: &Plan) -> Result<[Duration; 3]> {
+        let revocable = self.issue(plan.revocation).await?;
+        for gateway in self.gateways() {
+            until_at(gateway, &revocable.token, RECOVERY, |answer| answer.status == 200).await?;
+        }
+        self.catalogs.cut();
+        let flapping = self.begin_faults(plan).await?;
+        self.revoke(&revocable, plan.revocation).await?;
         let acknowledged = Instant::now();
-        let looks = self.gateways().map(|gateway| tokio::spawn(look(gateway, token.clone(), acknowledged)));
+        let restarts = [false, false, plan.process == GatewayFault::Restarted];
+        let looks = self.gateways().into_iter().zip(restarts);
+        let looks: Vec<_> = looks
+            .map(|(gateway, restarts)| tokio::spawn(look(gateway, revocable.token.clone(), acknowledged, restarts)))
+            .collect();
+        let [auth_at, gateway_at] = plan.kills.map(|after| acknowledged + after);
+        let (auth, gateway) = (&mut self.fabric.auth.process, &mut self.others[1].process);
+        tokio::try_join!(
+            restart_at(auth, auth_at, plan.auth == AuthFault::KilledAfter),
+            restart_at(gateway, gateway_at, plan.process == GatewayFault::Restarted),
+        )?;
         sleep_until(acknowledged + BOUND).await;
-        if fault.stops() {
+        if plan.process == GatewayFault::Stopped {
             self.others[1].process.resume()?;
         }
-        let mut accepted = [None; 3];
+        let mut accepted = [Duration::ZERO; 3];
         for (place, look) in accepted.iter_mut().zip(looks) {
-            *place = look.await??;
+            *place = look.await??.unwrap_or_default();
         }
-        self.wire.is_cut.send_replace(false);
+        if let Some(flapping) = flapping {
+            flapping.abort();
+        }
+        self.end_faults(plan).await?;
         Ok(accepted)
     }
 }
 
+/// Kills it at this moment, and starts it again at once.
+async fn restart_at(process: &mut Process, moment: Instant, is_planned: bool) -> Result<()> {
+    if is_planned {
+        sleep_until(moment).await;
+        process.restart()?;
+    }
+    Ok(())
+}
+
+/// Cuts the wire and heals it, in turns, until it is stopped.
+async fn flap(wire: Arc<TcpProxy>, mut rng: SmallRng) {
+    loop {
+        wire.cut();
+        sleep(Duration::from_millis(rng.random_range(FLAPS))).await;
+        wire.heal();
+        sleep(Duration::from_millis(rng.random_range(FLAPS))).await;
+    }
+}
+
 /// Asks until some time after the bound. How long after the revocation the last request was sent that was let in.
-async fn look(gateway: SocketAddr, token: String, acknowledged: Instant) -> Result<Option<Duration>> {
+async fn look(gateway: SocketAddr, token: String, acknowledged: Instant, restarts: bool) -> Result<Option<Duration>> {
     let (mut last, mut ticks) = (None, interval(LOOKS));
     loop {
         ticks.tick().await;
@@ -189,43 +251,41 @@ async fn look(gateway: SocketAddr, token: String, acknowledged: Instant) -> Resu
         if sent > BOUND + LOOK {
             return Ok(last);
         }
-        let answer = HttpCall::new(gateway, Method::GET, PATH).token(&token).send().await?;
+        let answer = match HttpCall::new(gateway, Method::GET, PATH).token(&token).send().await {
+            // While it is gone it lets nobody in.
+            Err(_) if restarts => continue,
+            answer => answer?,
+        };
         match answer.status.as_u16() {
             200 => last = Some(sent),
             401 | 503 => {}
-            other => anyhow::bail!("{other}: {}", answer.text()),
+            other => bail!("{other}: {}", answer.text()),
         }
     }
 }
 
+/// A number from the environment.
+fn from_environment(name: &str) -> Result<Option<u64>> {
+    let text = env::var(name).ok();
+    text.map(|text| text.parse()).transpose().with_context(|| format!("{name} is no number"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_token_is_accepted_by_no_gateway_past_the_bound() -> Result<()> {
-    let trials = env::var("ACCORD_REVOCATIONS").ok().map_or(Ok(TRIALS), |trials| trials.parse())?;
-    let (mut random, mut trial) = (SmallRng::seed_from_u64(trials), Trial::start().await?);
-    let mut accepted: BTreeMap<Fault, Vec<Duration>> = BTreeMap::new();
+    let trials = from_environment("ACCORD_REVOCATIONS")?.unwrap_or(TRIALS);
+    let any = u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos());
+    let seed = from_environment("ACCORD_REVOCATIONS_SEED")?.unwrap_or(any);
+    println!("seed {seed}");
+    let (mut trial, mut times) = (Trial::start().await?, Times::default());
     for number in 0..trials {
-        let fault = [Fault::None, Fault::CutOff, Fault::Stopped, Fault::Both][usize::try_from(number % 4)?];
-        let lead = BOUND.mul_f64(random.random_range(0.0..0.5));
-        let longest = trial.run(fault, lead).await.with_context(|| format!("trial {number}, {fault:?}"))?;
-        for (gateway, longest) in longest.iter().enumerate() {
-            let longest = longest.unwrap_or_default();
-            ensure!(
-                longest < BOUND,
-                "trial {number}, {fault:?}: gateway {gateway} let a token in {longest:?} after its end"
-            );
+        let plan = Plan::of(seed, number);
+        let which = format!("trial {number} of seed {seed}, {plan}");
+        let accepted = trial.run(&plan).await.with_context(|| which.clone())?;
+        for (gateway, accepted) in accepted.iter().enumerate() {
+            ensure!(*accepted < BOUND, "{which}: gateway {gateway} let a token in {accepted:?} after its end");
         }
-        accepted.entry(fault).or_default().push(longest.into_iter().flatten().max().unwrap_or_default());
+        times.add(&plan, accepted);
     }
-    for (fault, mut times) in accepted {
-        times.sort_unstable();
-        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
-        println!(
-            "{fault:?}: {} trials, accepted for {:?} at the median, {:?} p99, {:?} at the most",
-            times.len(),
-            at(50),
-            at(99),
-            at(100)
-        );
-    }
+    print!("{times}");
     trial.fabric.stop().await
 }

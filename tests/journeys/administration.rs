@@ -14,7 +14,9 @@ const PRINCIPALS: &str = "/v1/auth/principals";
 async fn start() -> Result<(Fabric, String)> {
     let builder = Fabric::builder()?;
     let url = format!("http://{}", builder.address(Part::Auth));
-    let services = toml! { services = ["accord.auth.v1.AdminService", "accord.auth.v1.RelationService"] };
+    let services = toml! {
+        services = ["accord.auth.v1.AdminService", "accord.auth.v1.KeyService", "accord.auth.v1.RelationService"]
+    };
     let objects = toml! {
         [[policy.object]]
         name = "Product"
@@ -111,5 +113,46 @@ async fn administrator_changes_links_and_keys_of_clients_as_json() -> Result<()>
     assert_eq!(removed.status, 200, "{}", removed.text());
     // The token of who asks is one of those that end.
     assert_eq!(post("/v1/auth/links:remove", json!({"link": link})).await?.status, 200);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn administrator_lists_rotates_and_retires_signing_keys_as_json() -> Result<()> {
+    let (fabric, token) = start().await?;
+    let post = async |path: &str, body: serde_json::Value| {
+        fabric.call(Method::POST, path).token(&token).json(&body).send().await
+    };
+    let rotate = json!({"idempotencyKey": "one"});
+    let (first, again) =
+        (post("/v1/auth/keys:rotate", rotate.clone()).await?, post("/v1/auth/keys:rotate", rotate).await?);
+    assert_eq!((first.status.as_u16(), first.json()?), (200, again.json()?), "{}", first.text());
+    let next = first.json()?["key"]["kid"].as_str().unwrap_or_default().to_owned();
+    let listed = fabric.get("/v1/auth/keys").send().await?.json()?;
+    assert_eq!(listed["keys"].as_array().map(Vec::len), Some(2));
+    assert_ne!(listed["signingKid"], next);
+    let retired = post(&format!("/v1/auth/keys/{next}:retire"), json!({})).await?;
+    assert_eq!((retired.status.as_u16(), &retired.json()?["signingKid"]), (200, &listed["signingKid"]));
+    let path = format!("/v1/auth/keys/{}:retire", listed["signingKid"].as_str().unwrap_or_default());
+    let reader = fabric.call(Method::POST, &path).token(&fabric.token(READER).await?).json(&json!({})).send().await?;
+    assert_eq!((reader.status.as_u16(), reason(&reader)), (403, "PERMISSION_MISSING".to_owned()));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn administrator_reads_roles_policies_and_the_audit_log_as_json() -> Result<()> {
+    let (fabric, token) = start().await?;
+    let get = async |path: &str| fabric.get(path).token(&token).send().await;
+    let roles = get("/v1/auth/roles").await?.json()?;
+    let admin = roles["roles"].as_array().and_then(|roles| roles.iter().find(|role| role["role"] == "accord-admin"));
+    assert_eq!(admin.map(|role| &role["holders"]), Some(&json!("1")), "{roles}");
+    let holders = get("/v1/auth/roles/accord-admin/holders").await?.json()?;
+    assert_eq!(holders["subjects"], json!([ADMINISTRATOR]));
+    let policy = get("/v1/auth/policies/accord-mesh").await?.json()?;
+    assert_eq!(policy["policy"]["origin"], "built-in");
+    let listed = get("/v1/auth/policies").await?.json()?;
+    assert_eq!(listed["policyHash"], policy["policyHash"]);
+    let log = fabric.get("/v1/auth/audit:watch").token(&token).header("request-timeout", "1").send().await?;
+    let first: serde_json::Value = serde_json::from_str(log.text().lines().next().unwrap_or_default())?;
+    assert_eq!(first["entries"][0]["seq"], "1", "{}", log.text());
     fabric.stop().await
 }

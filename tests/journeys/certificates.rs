@@ -3,18 +3,18 @@
 use crate::{
     load::under_load,
     scripted_upstream::{OVERLAY, ScriptedUpstream},
-    tls::{Authority, Connection, Http, Identity, provider, replace, roots},
+    tls::{Connection, HERE, Http},
     wire::{GrpcCall, word},
 };
-use accord_fabric::{Fabric, Part, Server};
+use accord_fabric::{
+    Fabric, Part, Server,
+    certificates::{provider, replace},
+};
+use accord_test_certificates::{Authority, Identity, roots};
 use anyhow::{Context, Result, ensure};
 use http::{Method, Request};
 use http_body_util::Full;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
+use rustls::{ServerConfig, pki_types::CertificateDer, server::WebPkiClientVerifier};
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -56,9 +56,9 @@ struct EncryptedGateway {
 
 impl EncryptedGateway {
     async fn start() -> Result<Self> {
-        let (authority, directory) = (Authority::new()?, tempfile::tempdir()?);
+        let (authority, directory) = (Authority::named("authority"), tempfile::tempdir()?);
         let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
-        write(&cert, &key, &authority.issue()?)?;
+        write(&cert, &key, &authority.issue(&HERE))?;
         let (cert_file, key_file) = (cert.display().to_string(), key.display().to_string());
         let tls = toml! { listen = { tls = { cert_file = cert_file, key_file = key_file, reload_interval = "50ms" } } };
         let echo = ScriptedUpstream::start().await?;
@@ -76,7 +76,7 @@ impl EncryptedGateway {
 
     /// Replaces certificate and key, and waits until a new connection is shown the new one.
     async fn rotate(&self) -> Result<()> {
-        let next = self.authority.issue()?;
+        let next = self.authority.issue(&HERE);
         write(&self.cert, &self.key, &next)?;
         let end = Instant::now() + BOUND;
         while self.connect(Http::Two).await?.shown != next.der {
@@ -210,23 +210,26 @@ impl Front {
 
 /// Shows this certificate, and lets in whom one of these authorities vouches for.
 pub(crate) fn serving(identity: &Identity, authorities: &[&Authority]) -> Result<Arc<ServerConfig>> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider()).build()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots(authorities.iter().map(|authority| authority.der()))),
+        provider(),
+    )
+    .build()?;
     let chain = vec![identity.der.clone()];
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
     let tls = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let mut tls = tls.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+    let mut tls = tls.with_client_cert_verifier(verifier).with_single_cert(chain, identity.key_der())?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(tls))
 }
 
 #[tokio::test]
 async fn authorities_and_certificates_of_mutual_tls_that_are_replaced_under_load_lose_no_call() -> Result<()> {
-    let (old, new, directory) = (Authority::new()?, Authority::new()?, tempfile::tempdir()?);
+    let (old, new, directory) = (Authority::named("authority"), Authority::named("authority"), tempfile::tempdir()?);
     let [ca, cert, key] = ["ca.pem", "client.crt", "client.key"].map(|name| directory.path().join(name));
-    let (both, own) = (format!("{}{}", old.pem(), new.pem()), new.issue()?);
+    let (both, own) = (format!("{}{}", old.pem(), new.pem()), new.issue(&HERE));
     replace(&ca, &old.pem())?;
-    write(&cert, &key, &old.issue()?)?;
-    let (server_before, server_after) = (old.issue()?, new.issue()?);
+    write(&cert, &key, &old.issue(&HERE))?;
+    let (server_before, server_after) = (old.issue(&HERE), new.issue(&HERE));
     let echo = ScriptedUpstream::start().await?;
     let upstream = echo.url().trim_start_matches("http://").parse()?;
     let front = Front::start(upstream, serving(&server_before, &[&old])?).await?;

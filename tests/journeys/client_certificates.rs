@@ -4,14 +4,14 @@ use crate::{
     api_keys::ApiKey,
     reason,
     scripted_upstream::{OVERLAY, ScriptedUpstream},
-    tls::{Authority, Connection, Http, Identity, replace},
+    tls::{Connection, HERE, Http},
     wire::{GrpcResponse, frame},
 };
-use accord_fabric::{EDITOR, Fabric, Part, READER, STRANGER, http::HttpResponse};
+use accord_fabric::{EDITOR, Fabric, Part, READER, STRANGER, certificates::replace, http::HttpResponse};
+use accord_test_certificates::{Authority, Identity};
 use anyhow::{Context, Result, ensure};
 use http::{Method, Request, request::Builder};
 use http_body_util::Full;
-use rcgen::SanType;
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -44,9 +44,9 @@ struct Door {
 
 impl Door {
     async fn open(identity: &str, client_certificate: &str) -> Result<Self> {
-        let (authority, directory) = (Authority::new()?, tempfile::tempdir()?);
+        let (authority, directory) = (Authority::named("authority"), tempfile::tempdir()?);
         let [cert, key, client_ca] = ["tls.crt", "tls.key", "clients.crt"].map(|name| directory.path().join(name));
-        let own = authority.issue()?;
+        let own = authority.issue(&HERE);
         for (file, text) in [(&cert, &own.certificate), (&key, &own.key), (&client_ca, &authority.pem())] {
             replace(file, text)?;
         }
@@ -66,14 +66,10 @@ impl Door {
         Ok(Self { authority, client_ca, fabric, echo, _directory: directory })
     }
 
-    fn certificate(&self, names: Vec<SanType>) -> Result<Identity> {
-        self.authority.issue_until(later(), names)
-    }
-
     /// A certificate with the usual SPIFFE id, which is this principal's.
     async fn known_as(&self, subject: &str) -> Result<Identity> {
         self.fabric.manage(&["certificate-identity", "add", SPIFFE, subject]).await?;
-        self.certificate(vec![uri(SPIFFE)?])
+        Ok(self.authority.issue(&[SPIFFE]))
     }
 
     /// What a JSON request brings whose client shows this certificate.
@@ -122,18 +118,6 @@ impl Door {
     }
 }
 
-fn later() -> SystemTime {
-    SystemTime::now() + Duration::from_hours(1)
-}
-
-fn uri(text: &str) -> Result<SanType> {
-    Ok(SanType::URI(text.try_into()?))
-}
-
-fn dns(text: &str) -> Result<SanType> {
-    Ok(SanType::DnsName(text.try_into()?))
-}
-
 /// A call that needs a permission.
 fn products() -> Builder {
     Request::get("/v1/products")
@@ -165,7 +149,7 @@ async fn client_may_what_the_principal_of_its_certificate_may_and_auth_is_asked_
     assert!((asked - 1.0).abs() < 0.5, "{asked}");
     let other = "spiffe://prod.example/stranger";
     door.fabric.manage(&["certificate-identity", "add", other, STRANGER]).await?;
-    let stranger = door.certificate(vec![uri(other)?])?;
+    let stranger = door.authority.issue(&[other]);
     assert_eq!(door.ask(Some(&stranger), products()).await?, (403, "PERMISSION_MISSING".to_owned()));
     assert_eq!(door.ask(None, products()).await?, refused("CREDENTIAL_MISSING"));
     door.fabric.stop().await
@@ -174,7 +158,7 @@ async fn client_may_what_the_principal_of_its_certificate_may_and_auth_is_asked_
 #[tokio::test]
 async fn certificate_that_auth_does_not_know_is_unauthenticated_and_public_methods_answer() -> Result<()> {
     let door = Door::open("spiffe_id", "required").await?;
-    let client = door.certificate(vec![uri(SPIFFE)?])?;
+    let client = door.authority.issue(&[SPIFFE]);
     assert_eq!(door.ask(Some(&client), products()).await?, refused("CREDENTIAL_INVALID"));
     assert_eq!(door.call(Some(&client)).await?, (Code::Unauthenticated, "CREDENTIAL_INVALID".to_owned()));
     assert_eq!(door.ask(Some(&client), word()).await?, ok());
@@ -240,12 +224,12 @@ async fn header_about_a_certificate_makes_nobody_known_and_reaches_no_upstream()
 async fn certificate_of_another_authority_or_that_has_ended_is_refused_in_the_handshake() -> Result<()> {
     let door = Door::open("spiffe_id", "optional").await?;
     door.known_as(READER).await?;
-    let theirs = Authority::named("another authority")?.issue_until(later(), vec![uri(SPIFFE)?])?;
+    let theirs = Authority::named("another authority").issue(&[SPIFFE]);
     assert!(door.ask(Some(&theirs), word()).await.is_err());
     let log = &door.fabric.gateway.process;
     log.await_log(PATIENCE, |log| log.contains("refused for its client's certificate")).await?;
     let before = SystemTime::now() - Duration::from_mins(1);
-    let ended = door.authority.issue_until(before, vec![uri(SPIFFE)?])?;
+    let ended = door.authority.issue_until(&[SPIFFE], before);
     assert!(door.ask(Some(&ended), word()).await.is_err());
     assert_eq!(door.ask(None, word()).await?, ok());
     door.fabric.stop().await
@@ -255,7 +239,7 @@ async fn certificate_of_another_authority_or_that_has_ended_is_refused_in_the_ha
 async fn certificate_with_two_uris_is_nobodys() -> Result<()> {
     let door = Door::open("spiffe_id", "required").await?;
     door.known_as(READER).await?;
-    let two = door.certificate(vec![uri(SPIFFE)?, uri("spiffe://prod.example/other")?])?;
+    let two = door.authority.issue(&[SPIFFE, "spiffe://prod.example/other"]);
     assert_eq!(door.ask(Some(&two), products()).await?, refused("CREDENTIAL_INVALID"));
     assert_eq!(door.ask(Some(&two), word()).await?, ok());
     assert!(!door.was_somebodys()?);
@@ -269,9 +253,9 @@ async fn dns_name_of_a_certificate_is_who_it_is_where_that_is_configured() -> Re
     let door = Door::open("dns_name", "required").await?;
     door.fabric.manage(&["certificate-identity", "add", "dns:pay.example", READER]).await?;
     door.fabric.manage(&["certificate-identity", "add", SPIFFE, EDITOR]).await?;
-    let client = door.certificate(vec![dns("pay.example")?])?;
+    let client = door.authority.issue(&["pay.example"]);
     assert_eq!(door.ask(Some(&client), products()).await?, ok());
-    let by_uri = door.certificate(vec![uri(SPIFFE)?])?;
+    let by_uri = door.authority.issue(&[SPIFFE]);
     assert_eq!(door.ask(Some(&by_uri), products()).await?, refused("CREDENTIAL_INVALID"));
     door.fabric.stop().await
 }
@@ -280,8 +264,8 @@ async fn dns_name_of_a_certificate_is_who_it_is_where_that_is_configured() -> Re
 async fn authorities_of_clients_are_followed_while_the_gateway_serves() -> Result<()> {
     let door = Door::open("spiffe_id", "required").await?;
     let before = door.known_as(READER).await?;
-    let next = Authority::named("next authority")?;
-    let after = next.issue_until(later(), vec![uri(SPIFFE)?])?;
+    let next = Authority::named("next authority");
+    let after = next.issue(&[SPIFFE]);
     assert_eq!(door.ask(Some(&before), products()).await?, ok());
     assert!(door.ask(Some(&after), products()).await.is_err());
     replace(&door.client_ca, &next.pem())?;
@@ -315,7 +299,7 @@ async fn service_calls_by_the_internal_listener_with_its_certificate_and_no_pers
     assert_eq!(door.ask_at(door.fabric.internal, Some(&service), products()).await?, ok());
     let other = "spiffe://prod.example/reader";
     door.fabric.manage(&["certificate-identity", "add", other, READER]).await?;
-    let person = door.certificate(vec![uri(other)?])?;
+    let person = door.authority.issue(&[other]);
     let refused = door.ask_at(door.fabric.internal, Some(&person), products()).await?;
     assert_eq!(refused, (403, "PRINCIPAL_KIND_REFUSED".to_owned()));
     door.fabric.stop().await

@@ -1,7 +1,7 @@
 //! Configuration files beside those of the fabric, as `cargo xtask up --config` gives them; and files that change under load.
 
-use crate::{create, load::under_load, scripted_upstream::ScriptedUpstream, tls::replace, wire::GrpcCall};
-use accord_fabric::{Fabric, Part, READER, http::HttpCall};
+use crate::{create, load::under_load, scripted_upstream::ScriptedUpstream, wire::GrpcCall};
+use accord_fabric::{Fabric, Part, READER, certificates::replace, http::HttpCall};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use std::{fs, net::SocketAddr, time::Duration};

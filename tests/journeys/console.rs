@@ -13,6 +13,9 @@ const STATE: &str = "accord.gateway.v1.ConsoleService/GetState";
 const CALLS: &str = "accord.gateway.v1.ConsoleService/ListCalls";
 const POLICIES: &str = "accord.gateway.v1.ConsoleService/ListPolicies";
 const PRINCIPALS: &str = "accord.auth.v1.AdminService/ListPrincipals";
+const API_KEYS: &str = "accord.auth.v1.AdminService/ListApiKeys";
+const IDENTITIES: &str = "accord.auth.v1.AdminService/ListCertificateIdentities";
+const CLIENT_KEYS: &str = "accord.auth.v1.AdminService/ListClientKeys";
 
 /// May see the console, and no products.
 const OPERATOR: &str = "operator";
@@ -80,12 +83,18 @@ async fn page_is_served_on_the_admin_port_alone_and_lets_nothing_in_from_elsewhe
 async fn console_tells_nothing_without_the_permission() -> Result<()> {
     let (fabric, operator) = with_operator().await?;
     let stranger = fabric.token(STRANGER).await?;
-    for method in [STATE, CALLS, POLICIES, PRINCIPALS] {
-        let nobody = rpc(&fabric, method, &json!({})).send().await?;
+    let all = json!({});
+    let of_gateway = json!({"clientId": "gateway"});
+    for (method, asked) in [STATE, CALLS, POLICIES, PRINCIPALS, API_KEYS, IDENTITIES]
+        .map(|method| (method, &all))
+        .into_iter()
+        .chain([(CLIENT_KEYS, &of_gateway)])
+    {
+        let nobody = rpc(&fabric, method, asked).send().await?;
         assert_eq!(refusal(&nobody)?, (401, "CREDENTIAL_MISSING".to_owned()), "{method}");
-        let refused = rpc(&fabric, method, &json!({})).token(&stranger).send().await?;
+        let refused = rpc(&fabric, method, asked).token(&stranger).send().await?;
         assert_eq!(refusal(&refused)?, (403, "PERMISSION_MISSING".to_owned()), "{method}");
-        ask(&fabric, &operator, method, &json!({})).await?;
+        ask(&fabric, &operator, method, asked).await?;
     }
     // Whoever may not look makes no calls by it either: not even those that they could make at the public listener.
     let editor = fabric.token(EDITOR).await?;

@@ -5,123 +5,55 @@ use crate::{
     certificates::await_reloads,
     create, desk,
     load::under_load,
-    tls::{Authority, Connection, Http, Identity, MountedSecret},
+    tls::{Connection, HERE, Http},
 };
-use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall};
-use anyhow::{Result, ensure};
+use accord_fabric::{
+    EDITOR, Fabric, Part, Server,
+    http::HttpCall,
+    mutual_tls::{Certificates, PARTS, SERVERS, clients, later, upstream},
+};
+use accord_test_certificates::{Authority, Identity};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
-use std::{collections::BTreeMap, net::SocketAddr};
-use tempfile::TempDir;
-use toml::{Table, Value, toml};
+use std::{
+    fs,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+use toml::toml;
 
-/// Who shows a certificate.
-const PARTS: [Part; 4] = [Part::Auth, Part::Cache, Part::Catalog, Part::Gateway];
+/// A certificate for this machine of somebody with a name, until this moment.
+fn issue(authority: &Authority, name: &str, ends: SystemTime) -> Identity {
+    authority.issue_until(&[&[name], &HERE[..]].concat(), ends)
+}
 
-/// Who serves others over TLS.
-const SERVERS: [Part; 3] = [Part::Auth, Part::Cache, Part::Catalog];
+/// How long a line of a log may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// More connections than all clients of one server keep to it: when so many were accepted, each pair has made a new one.
 const CONNECTIONS: f64 = 24.0;
 
-/// What each binary has mounted.
-struct Certificates {
-    secrets: BTreeMap<Part, MountedSecret>,
-    shown: BTreeMap<Part, Identity>,
-    _directory: TempDir,
-}
-
-impl Certificates {
-    /// All signed by this authority, which all trust.
-    fn issued_by(authority: &Authority) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let secrets =
-            PARTS.map(|part| MountedSecret::in_directory(directory.path().join(part.name())).map(|it| (part, it)));
-        let secrets = secrets.into_iter().collect::<Result<_>>()?;
-        let mut certificates = Self { secrets, shown: BTreeMap::new(), _directory: directory };
-        certificates.issue(authority)?;
-        certificates.trust(&authority.pem())?;
-        Ok(certificates)
-    }
-
-    fn issue(&mut self, authority: &Authority) -> Result<()> {
-        for (part, secret) in &mut self.secrets {
-            let identity = authority.issue()?;
-            secret.replace(&[("tls.crt", &identity.certificate), ("tls.key", &identity.key)])?;
-            self.shown.insert(*part, identity);
-        }
-        Ok(())
-    }
-
-    fn trust(&mut self, authorities: &str) -> Result<()> {
-        self.secrets.values_mut().try_for_each(|secret| secret.replace(&[("ca.crt", authorities)]))
-    }
-
-    fn files(&self, part: Part) -> [String; 3] {
-        ["ca.crt", "tls.crt", "tls.key"].map(|name| self.secrets[&part].file(name).display().to_string())
-    }
-
-    /// How a part shows itself to those it calls, and whom it trusts.
-    fn client(&self, part: Part) -> Table {
-        let [ca, cert, key] = self.files(part);
-        toml! {
-            ca_file = ca
-            cert_file = cert
-            key_file = key
-        }
-    }
-
-    /// The same for those who call it. Connections get old soon, so that new ones are made all the time.
-    fn server(&self, part: Part) -> Table {
-        let [ca, cert, key] = self.files(part);
-        toml! {
-            max_connection_age = "1s"
-            max_connection_age_grace = "5s"
-            tls = { cert_file = cert, key_file = key, client_ca_file = ca }
-        }
-    }
-}
-
 /// All binaries, each over TLS with certificates on both sides; the gateway's callers need none.
 async fn mesh(certificates: &Certificates) -> Result<Fabric> {
-    let mut builder = Fabric::builder()?.cache_fronted();
-    let urls = BTreeMap::from(SERVERS.map(|part| (part, format!("https://{}", builder.address(part)))));
+    let mut builder = Fabric::builder()?.cache_fronted().mutual_tls(certificates);
     for part in PARTS {
         if part != Part::Auth {
-            let (url, tls) = (urls[&Part::Auth].clone(), certificates.client(part));
             // Decisions are asked for again and again, and not remembered.
-            builder = builder.settings(part, toml! { auth = { url = url, tls = tls, decision_memory = 1 } });
+            builder = builder.settings(part, toml! { auth = { decision_memory = 1 } });
         }
         if part != Part::Gateway {
-            let listen = certificates.server(part);
-            builder = builder.settings(part, toml! { listen = listen });
+            // Connections get old soon, so that new ones are made all the time.
+            builder = builder
+                .settings(part, toml! { listen = { max_connection_age = "1s", max_connection_age_grace = "5s" } });
         }
     }
-    let upstream = |of, part: Part| {
-        let (name, url, tls) = (part.name(), urls[&part].clone(), certificates.client(of));
-        Value::Table(toml! {
-            name = name
-            urls = [url]
-            tls = tls
-        })
-    };
-    let (cache, tls) = (urls[&Part::Cache].clone(), certificates.client(Part::Gateway));
-    let upstreams = [Part::Catalog, Part::Cache].map(|part| upstream(Part::Gateway, part)).to_vec();
-    builder = builder.settings(
-        Part::Gateway,
-        toml! {
-            cache = { url = cache, tls = tls }
-            upstream = upstreams
-        },
-    );
-    let upstreams = vec![upstream(Part::Cache, Part::Catalog)];
     builder = builder.settings(
         Part::Cache,
         toml! {
-            upstream = upstreams
             [[namespace]]
             name = "carts"
             read_permission = "carts.read"
@@ -196,7 +128,7 @@ async fn shown(server: SocketAddr, authority: &Authority, client: &Identity) -> 
 
 #[tokio::test]
 async fn certificates_and_authority_of_all_binaries_are_replaced_under_load_and_no_call_fails() -> Result<()> {
-    let (old, new) = (Authority::named("old")?, Authority::named("new")?);
+    let (old, new) = (Authority::named("old"), Authority::named("new"));
     let mut certificates = Certificates::issued_by(&old)?;
     let mut fabric = mesh(&certificates).await?;
     ensure!(create(&fabric, "Oak desk").await?.status == 200);
@@ -212,8 +144,9 @@ async fn certificates_and_authority_of_all_binaries_are_replaced_under_load_and_
         connected_anew(&mut fabric).await
     })
     .await?;
-    let (of_old, of_new) = (old.issue()?, new.issue()?);
     for part in SERVERS {
+        let client = clients(part)[0].name();
+        let (of_old, of_new) = (issue(&old, client, later()), issue(&new, client, later()));
         let server = server(&mut fabric, part);
         let failed = server.metric("accord_tls_handshakes_failed_total", &[]).await?;
         ensure!(failed < 0.5, "{failed} handshakes failed at {}", part.name());
@@ -221,6 +154,74 @@ async fn certificates_and_authority_of_all_binaries_are_replaced_under_load_and_
         ensure!(shown(address, &new, &of_new).await? == certificates.shown[&part].der, "{}", part.name());
         ensure!(shown(address, &new, &of_old).await.is_err(), "{} lets in whom the old one signed", part.name());
         ensure!(shown(address, &old, &of_new).await.is_err(), "{} shows what the old one signed", part.name());
+    }
+    fabric.stop().await
+}
+
+/// What a process shows that nobody lets in, and what it is told.
+fn refused_identities(ours: &Authority) -> [(Identity, &'static str, &'static str); 3] {
+    let ended = SystemTime::now() - Duration::from_mins(1);
+    [
+        (
+            issue(ours, "gateway", ended),
+            "it says that the caller's certificate is not valid at this time",
+            "renew `tls.cert_file`",
+        ),
+        (
+            issue(&Authority::named("theirs"), "gateway", later()),
+            "it trusts no authority that vouches for the caller's certificate",
+            "have `tls.cert_file` signed by an authority that it trusts",
+        ),
+        (
+            issue(ours, "stranger", later()),
+            "it lets in no caller with the names of the caller's certificate",
+            "let it admit a name of `tls.cert_file`",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn peer_whose_certificate_is_not_good_is_refused_by_each_process_and_both_sides_say_why() -> Result<()> {
+    let ours = Authority::named("ours");
+    let certificates = Certificates::issued_by(&ours)?;
+    let mut fabric = mesh(&certificates).await?;
+    let urls = SERVERS.map(|part| (part, format!("https://{}", server(&mut fabric, part).listen)));
+    for (identity, cause, remedy) in refused_identities(&ours) {
+        let directory = tempfile::tempdir()?;
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        for (name, text) in [("ca.crt", &ours.pem()), ("tls.crt", &identity.certificate), ("tls.key", &identity.key)] {
+            fs::write(file(name), text)?;
+        }
+        let (ca, cert, key) = (file("ca.crt"), file("tls.crt"), file("tls.key"));
+        let tls = toml! {
+            ca_file = ca
+            cert_file = cert
+            key_file = key
+        };
+        let upstreams: Vec<_> = urls[1..].iter().map(|(part, url)| upstream(*part, url, &tls)).collect();
+        let settings = toml! {
+            auth = { tls = tls }
+            upstream = upstreams
+        };
+        let other = fabric.another_with(Part::Gateway, settings)?;
+        for (part, url) in &urls {
+            let url = url.as_str();
+            let told = |line: &str| [url, cause, remedy].iter().all(|part| line.contains(part));
+            let said = other.process.await_log(PATIENCE, |log| log.lines().any(told)).await;
+            said.with_context(|| format!("{cause}, by {}: {}", part.name(), other.process.log()))?;
+        }
+        // The listener that other services call.
+        ensure!(shown(fabric.internal, &ours, &identity).await.is_err(), "the gateway lets in: {cause}");
+    }
+    ensure!(shown(fabric.internal, &ours, &issue(&ours, "catalog", later())).await.is_ok());
+    for part in PARTS {
+        let process = &server(&mut fabric, part).process;
+        for why in ["refused for its client's certificate", "none of them is in `client_names_file`; add one there"] {
+            process
+                .await_log(PATIENCE, |log| log.contains(why))
+                .await
+                .with_context(|| format!("{}: {why}", part.name()))?;
+        }
     }
     fabric.stop().await
 }

@@ -1,12 +1,13 @@
 //! Secrets and policies that are replaced while calls are under way.
 
-use crate::{create, desk, load::under_load, tls::replace};
+use crate::{create, desk, load::under_load};
 use accord_api::catalog::v1::GetProductRequest;
-use accord_fabric::{EDITOR, Fabric, Part, STRANGER};
+use accord_fabric::{EDITOR, Fabric, Part, STRANGER, certificates::replace};
 use anyhow::{Result, ensure};
 use http::Method;
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 use tokio::time::Instant;
+use toml::toml;
 use tonic::Code;
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -62,6 +63,44 @@ async fn secret_of_the_gateway_that_is_rotated_under_load_loses_no_call() -> Res
 #[tokio::test]
 async fn secret_of_the_cache_that_is_rotated_under_load_loses_no_call() -> Result<()> {
     rotates_under_load(Part::Cache).await
+}
+
+/// Gives a binary another secret as a kubelet does: in its own file and in that of auth, in one order or the other. Each time it logs in
+/// with it.
+async fn replace_both(fabric: &mut Fabric, of_auth: &Path) -> Result<()> {
+    let of_gateway = fabric.secret(Part::Gateway);
+    let secrets = ["a".repeat(43), "b".repeat(43)];
+    for (number, (secret, files)) in secrets.iter().zip([[of_auth, &of_gateway], [&of_gateway, of_auth]]).enumerate() {
+        let before = fabric.auth.metric(LOGINS, &[("outcome", "succeeded")]).await?;
+        for file in files {
+            replace(file, secret)?;
+        }
+        let labels = [("kind", "client_secrets"), ("outcome", "replaced")];
+        let taken = f64::from(u32::try_from(number)?) + 0.5;
+        fabric.auth.await_metric(RELOADS, &labels, |count| count > taken).await?;
+        fabric.auth.await_metric(LOGINS, &[("outcome", "succeeded")], |count| count > before).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn secret_that_changes_in_the_files_of_both_sides_is_taken_over_without_a_restart() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let of_auth = directory.path().join("gateway-secret");
+    fs::write(&of_auth, "not yet")?;
+    let path = of_auth.display().to_string();
+    let mut fabric = Fabric::builder()?
+        .settings(Part::Auth, toml! { clients = { secret_files = { gateway = path } } })
+        .start()
+        .await?;
+    let token = fabric.token(EDITOR).await?;
+    ensure!(create(&fabric, "Oak desk").await?.status.is_success(), "no product");
+    replace_both(&mut fabric, &of_auth).await?;
+    call(&fabric, &token).await?;
+    let log = fabric.auth.process.log();
+    assert!(log.contains("a client keeps its secret") && log.contains("a client has another secret"), "{log}");
+    assert!(!log.contains(&"a".repeat(43)), "a secret is in the log");
+    fabric.stop().await
 }
 
 #[tokio::test]

@@ -4,10 +4,9 @@
 use crate::{
     load::under_load,
     scripted_upstream::{Reply, ScriptedUpstream},
-    tls::replace,
     wire::{GrpcCall, word},
 };
-use accord_fabric::{Fabric, Part, Port, READER, http::HttpCall};
+use accord_fabric::{Fabric, Part, Port, READER, certificates::replace, http::HttpCall};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! The gateway's console, as a person sees it in Chromium while calls are made at the gateway.
 
 use crate::{output, tool};
-use accord_fabric::{EDITOR, Fabric, STRANGER, binaries::workspace};
+use accord_fabric::{EDITOR, Fabric, Port, STRANGER, binaries::workspace};
 use anyhow::{Context, Result};
 use http::Method;
 use serde_json::{Value, json};
@@ -9,6 +9,12 @@ use std::fs;
 
 const NAME: &str = "olga";
 const PASSWORD: &str = "a password for one test";
+const IDENTITY: &str = "spiffe://prod.example/ns/shop/sa/mill";
+/// A public key (RFC 8037, appendix A.2).
+const JWKS: &str =
+    r#"{"keys":[{"kid":"mill-1","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// API keys that the console asks for at a time.
+const KEYS_OF_A_PAGE: usize = 20;
 
 async fn looked_at(fabric: &Fabric) -> Result<Value> {
     let password = fabric.directory().join("password");
@@ -17,6 +23,7 @@ async fn looked_at(fabric: &Fabric) -> Result<Value> {
     let roles = ["--role", "accord-admin", "--role", "catalog-reader"];
     let add = ["principal", "add", NAME, "--password-file", &password];
     fabric.manage(&[&add[..], &roles].concat()).await?;
+    let_others_in(fabric).await?;
     let desk = json!({"id": "oak-desk", "title": "Oak desk", "price": {"currency": "EUR", "minorUnits": "79900"}});
     let editor = fabric.token(EDITOR).await?;
     let created = fabric.call(Method::POST, "/v1/products").token(&editor).header("idempotency-key", "desk");
@@ -38,6 +45,21 @@ async fn looked_at(fabric: &Fabric) -> Result<Value> {
     serde_json::from_str(&seen).with_context(|| seen)
 }
 
+/// A client with a key and a name in a certificate, an API key that was disabled, and more of these than a page has.
+async fn let_others_in(fabric: &Fabric) -> Result<()> {
+    let file = |name: &str| fabric.directory().join(name).display().to_string();
+    fs::write(file("mill.jwks"), JWKS)?;
+    fabric.manage(&["client", "add", "mill", "--role", "catalog-reader", "--jwks", &file("mill.jwks")]).await?;
+    fabric.manage(&["certificate-identity", "add", IDENTITY, "mill", "--note", "its certificate"]).await?;
+    for number in 0..=KEYS_OF_A_PAGE {
+        let (key, note) = (file(&format!("{number}.key")), format!("key {number}"));
+        fabric.manage(&["api-key", "add", "mill", "--key-file", &key, "--note", &note]).await?;
+    }
+    let key = fs::read_to_string(file("0.key"))?;
+    let id = key.get(.."ak_".len() + 16).context("ak_ID_SECRET, with 16 digits")?;
+    fabric.manage(&["api-key", "disable", id]).await.map(drop)
+}
+
 fn text<'a>(seen: &'a Value, pointer: &str) -> &'a str {
     seen.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} in {seen}"))
 }
@@ -56,7 +78,8 @@ fn hold_views(seen: &Value) {
     hold(seen, "/map/auth", &["Auth", "up", "revocations known"]);
     hold(seen, "/map/cache", &["hit ratio", "127.0.0.1"]);
     hold(seen, "/map/catalog", &["catalog", "up", "127.0.0.1"]);
-    hold(seen, "/map/echo", &["echo", "99th percentile"]);
+    hold(seen, "/map/echo", &["echo", "99th percentile", "adaptive limit", "waiting of"]);
+    hold(seen, "/map/echo", &["1 of 2 ejected", "ejections so far", "in flight"]);
     assert!(seen["map"]["flows"].as_u64() >= Some(2), "{}", seen["map"]);
     let methods = seen["map"]["methods"].as_array().map(Vec::as_slice).unwrap_or_default();
     assert!(methods.contains(&json!("echo.v1.EchoService/Slow")), "{methods:?}");
@@ -75,11 +98,35 @@ fn hold_views(seen: &Value) {
     hold(seen, "/access/logins", &["Logins of olga"]);
     hold(seen, "/access/keys", &["EdDSA"]);
     hold(seen, "/access/done", &[NAME]);
+    hold(seen, "/access/clientKeys", &["mill-1", "EdDSA"]);
+    hold(seen, "/access/identities", &[IDENTITY, "its certificate", "mill", "never", "active"]);
+    hold(seen, "/access/apiKeys", &["ak_", "key ", "mill", "all that it may"]);
+    hold(seen, "/access/ofHers", &["olga has none."]);
+    hold(seen, "/access/revocations", &["ak_", "an API key, and every token that came from it", "command line"]);
+    assert_eq!(seen["access"]["rows"], KEYS_OF_A_PAGE, "a list is bounded");
+}
+
+/// What is called by keys alone, and that the focus is not lost by it.
+fn hold_keys(seen: &Value) {
+    assert_eq!(seen["way"], json!(["Skip to the content", "name", "password"]));
+    assert_eq!(seen["views"], json!(["Map", "Calls", "Methods", "Try", "Access", "Map"]), "the focus stays");
+    assert_eq!(seen["call"]["pressed"], "Failed");
+    hold(seen, "/call/chosen", &["catalog.v1.ProductService/GetProduct", "NOT_FOUND", "Caller"]);
+    hold(seen, "/call/kept", &["catalog.v1.ProductService/GetProduct"]);
+    hold(seen, "/method/opened", &["cache.ttl", "deadline.max"]);
+    assert_eq!(seen["method"]["closed"], 0);
+    hold(seen, "/method/kept", &["catalog.v1.ProductService/GetProduct"]);
+    hold(seen, "/form", &["200", "typed"]);
+    assert_eq!(seen["access"]["rows"], 1, "what a first page left");
+    assert_ne!(seen["access"]["kept"], "", "the focus goes on in the next page");
 }
 
 #[tokio::test]
 async fn person_sees_the_gateway_at_work_by_mouse_and_keys_and_nobody_without_the_permission() -> Result<()> {
+    // One of its two endpoints is none, so that it is ejected.
+    let gone = Port::reserve()?;
     let builder = Fabric::builder()?.script("echo", "tests/clients/echo_server.py")?;
+    let builder = builder.upstream("echo", &format!("http://{}", gone.address()));
     let fabric = builder.overlay("tests/clients/overlay.toml").start().await?;
     let seen = looked_at(&fabric).await?;
     hold_views(&seen);
@@ -90,12 +137,7 @@ async fn person_sees_the_gateway_at_work_by_mouse_and_keys_and_nobody_without_th
         let shown = text(refused, &format!("/{moment}"));
         assert!(!shown.contains("catalog") && refused["isNavHidden"] == true, "{moment}: {shown}");
     }
-    assert_eq!(seen["byKeys"]["way"], json!(["Skip to the content", "name", "password"]));
-    assert_eq!(
-        seen["byKeys"]["views"],
-        json!(["solid", "solid", "solid", "solid", "solid"]),
-        "what has the focus shows it"
-    );
+    hold_keys(&seen["byKeys"]);
     for (view, axe) in seen["axe"].as_object().context("views")? {
         assert_eq!((&axe["found"], &axe["hasJudgedContrast"]), (&json!([]), &true.into()), "{view}");
     }

@@ -1,11 +1,12 @@
 //! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, the own
 //! libraries of Connect and gRPC-Web, ws for Node, clients of OAuth, Chromium, buf, a real OTLP collector, a Redis, Envoy,
-//! nginx and Traefik.
+//! nginx and Traefik; and a clock that is wrong.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
 mod browser;
 mod buf;
+mod clocks;
 mod console;
 mod contract;
 mod deadline;

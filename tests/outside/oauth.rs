@@ -1,4 +1,4 @@
-//! OAuth over HTTP, by the libraries that programs use for it: Authlib and requests-oauthlib in Python, jose in Node.
+//! OAuth over HTTP, by the libraries that programs use for it: Authlib and requests-oauthlib in Python, jose in Node, go-jose and golang-jwt in Go.
 
 use crate::{output, tool};
 use accord_api::accord::auth::v1::{
@@ -48,7 +48,9 @@ async fn authlib_and_requests_oauthlib_get_refresh_introspect_and_revoke_tokens(
     fabric.manage(&["client", "add", "shop", "--role", "catalog-reader", "--secret-file", &secret]).await?;
     let (secret, refresh) = (std::fs::read_to_string(secret)?, refresh_token(&fabric).await?);
     let script = workspace().join("tests/clients/oauth/main.py").display().to_string();
-    let flags = ["--auth", &url, "--client-id", "shop", "--client-secret", secret.trim(), "--refresh-token", &refresh];
+    // Either may begin with a dash.
+    let (secret, refresh) = (format!("--client-secret={}", secret.trim()), format!("--refresh-token={refresh}"));
+    let flags = ["--auth", &url, "--client-id", "shop", &secret, &refresh];
     let printed = output(&tool("ACCORD_TEST_PYTHON")?, &[&[&*script][..], &flags].concat()).await?;
     let seen: Value = serde_json::from_str(&printed)?;
     let shop = json!({"sub": "shop", "type": "at+jwt"});
@@ -100,4 +102,25 @@ async fn jose_verifies_a_token_with_the_published_keys() -> Result<()> {
     let printed = output("node", &[&script, "--auth", &url, "--token", &token]).await?;
     assert_eq!(serde_json::from_str::<Value>(&printed)?, json!({"sub": EDITOR, "type": "at+jwt"}));
     fabric.stop().await
+}
+
+#[tokio::test]
+async fn go_jose_and_golang_jwt_verify_a_token_with_the_published_keys() -> Result<()> {
+    for algorithm in ["EdDSA", "ES256"] {
+        let builder = Fabric::builder()?;
+        let url = format!("http://{}", builder.address(Part::Auth));
+        let (at, keys) = (url.clone(), algorithm.to_owned());
+        let settings = toml::toml! {
+            oauth = { url = at }
+            keys = { algorithm = keys }
+        };
+        let fabric = builder.settings(Part::Auth, settings).start().await?;
+        let token = fabric.token(EDITOR).await?;
+        let script = workspace().join("tests/clients/oauth/verify.go").display().to_string();
+        let seen: Value = serde_json::from_str(&output("go", &["run", &script, &url, &token]).await?)?;
+        let editor = json!({"sub": EDITOR, "type": "at+jwt"});
+        assert_eq!(seen, json!({"go-jose": editor, "golang-jwt": editor}), "{algorithm}");
+        fabric.stop().await?;
+    }
+    Ok(())
 }

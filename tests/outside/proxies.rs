@@ -5,7 +5,7 @@ use crate::tool;
 use accord_api::catalog::v1::{
     CreateProductRequest, ListProductsRequest, product_service_client::ProductServiceClient,
 };
-use accord_fabric::{Bearer, Fabric, Launch, Part, Port, Process, READER, http::HttpCall};
+use accord_fabric::{Bearer, Fabric, Launch, Part, Port, Process, READER, STRANGER, http::HttpCall};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use http_body_util::Full;
@@ -167,6 +167,19 @@ impl Proxied {
             let (status, _) = self.page(token, &[]).await?;
             ensure!(status == expected, "{token:?}: {status}");
         }
+        let stranger = self.fabric.token(STRANGER).await?;
+        let (status, _) = self.page(Some(&stranger), &[]).await?;
+        ensure!(status == 403, "somebody without the permission: {status}");
+        Ok(())
+    }
+
+    /// A page that came comes no more while auth is down.
+    async fn hold_denial_while_auth_is_down(mut self, expected: u16) -> Result<()> {
+        let (before, _) = self.page(Some(&self.token), &[]).await?;
+        self.fabric.auth.process.kill()?;
+        let (down, _) = self.page(Some(&self.token), &[]).await?;
+        ensure!((before, down) == (200, expected), "{before} {down}");
+        self.process.kill()?;
         Ok(())
     }
 
@@ -293,6 +306,16 @@ async fn envoy_denies_every_request_while_auth_is_down() -> Result<()> {
     assert_eq!(proxied.page(Some(&proxied.token), &[]).await?.0, 403);
     proxied.process.kill()?;
     Ok(())
+}
+
+#[tokio::test]
+async fn nginx_denies_every_request_while_auth_is_down() -> Result<()> {
+    Proxied::nginx().await?.hold_denial_while_auth_is_down(500).await
+}
+
+#[tokio::test]
+async fn traefik_denies_every_request_while_auth_is_down() -> Result<()> {
+    Proxied::traefik().await?.hold_denial_while_auth_is_down(500).await
 }
 
 #[tokio::test]

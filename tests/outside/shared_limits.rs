@@ -2,13 +2,20 @@
 
 use accord_fabric::redis::{Redis, START};
 use accord_fabric::{Fabric, Part, READER, Server, http::HttpCall};
+use accord_test_certificates::{Authority, Identity};
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use http::Method;
-use std::{fs, net::SocketAddr};
-use toml::Table;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+use toml::{Table, Value};
 
 const PATH: &str = "/v1/products";
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The section of a gateway that counts there. Waiting is long, so that a loaded machine is not taken for a server that hangs.
 fn section(redis: &Redis) -> Table {
@@ -129,38 +136,104 @@ async fn shared_server_that_hangs_is_left_alone_until_it_answers_again() -> Resu
     fabric.stop().await
 }
 
+/// What a server by TLS has in its directory: `ca.pem`, its own certificate and key, and those of clients: of that authority, the same
+/// after its end, and of nobody it knows.
+fn write_certificates(directory: &Path) -> Result<()> {
+    let (authority, names) = (Authority::named("authority"), ["localhost"]);
+    fs::write(directory.join("ca.pem"), authority.pem())?;
+    for (identity, cert, key) in [
+        (authority.issue(&names), "cert.pem", "key.pem"),
+        (authority.issue(&names), "client.pem", "client.key"),
+        (authority.issue_until(&names, SystemTime::now() - HOUR), "ended.pem", "ended.key"),
+        (Identity::self_signed(&names), "stranger.pem", "stranger.key"),
+    ] {
+        identity.write(&directory.join(cert), &directory.join(key));
+    }
+    fs::write(directory.join("password"), "secret\n")?;
+    Ok(())
+}
+
+/// A server by TLS, which asks its clients for certificates or not.
+async fn tls_server(clients: &str) -> Result<Redis> {
+    Redis::start("--port 0 --tls-port", |directory| {
+        write_certificates(directory.path())?;
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
+        let flags = ["--tls-ca-cert-file", &ca, "--tls-cert-file", &cert, "--tls-key-file", &key];
+        let clients = ["--tls-auth-clients", clients];
+        Ok(flags.into_iter().chain(clients).map(str::to_owned).collect())
+    })
+    .await
+}
+
+/// The section for it, with these files of its directory.
+fn tls_section(redis: &Redis, files: &[(&str, &str)]) -> Table {
+    let url = format!("rediss://localhost:{}", redis.port);
+    let file = |name: &str| Value::from(redis.directory.path().join(name).display().to_string());
+    let (password, tls) = (file("password"), files.iter().map(|(key, name)| ((*key).to_owned(), file(name))));
+    let tls = Value::Table(tls.collect());
+    toml::toml! { shared_limits = { url = url, password_file = password, timeout = "5s", tls = tls } }
+}
+
 #[tokio::test]
 async fn shared_server_is_called_by_tls_and_its_certificate_is_verified() -> Result<()> {
-    let redis = Redis::start("--port 0 --tls-port", |directory| {
-        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-        let file = |name: &str| directory.path().join(name);
-        fs::write(file("cert.pem"), issued.cert.pem())?;
-        fs::write(file("key.pem"), issued.signing_key.serialize_pem())?;
-        let (cert, key) = (file("cert.pem").display().to_string(), file("key.pem").display().to_string());
-        let flags = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
-        Ok(flags.map(str::to_owned).to_vec())
-    })
-    .await?;
-    let (url, directory) = (format!("rediss://localhost:{}", redis.port), redis.directory.path());
-    fs::write(directory.join("password"), "secret\n")?;
-    let password = directory.join("password").display().to_string();
-    let certificate = directory.join("cert.pem").display().to_string();
-    let trusting = toml::toml! {
-        shared_limits = { url = url, password_file = password, timeout = "5s", tls = { ca_file = certificate } }
-    };
-    let mut fabric = fabric(trusting).await?;
+    let redis = tls_server("no").await?;
+    let mut fabric = fabric(tls_section(&redis, &[("ca_file", "ca.pem")])).await?;
     connected(&mut fabric.gateway, true).await?;
     let token = fabric.token(READER).await?;
     assert_eq!(read(fabric.gateway.listen, &token).await?, (200, Some("\"principal\";r=5".to_owned())));
 
-    let stranger = directory.join("stranger.pem");
-    fs::write(&stranger, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
-    let stranger = stranger.display().to_string();
-    let mut wary =
-        fabric.another_with(Part::Gateway, toml::toml! { shared_limits = { tls = { ca_file = stranger } } })?;
+    let mut wary = fabric.another_with(Part::Gateway, tls_section(&redis, &[("ca_file", "stranger.pem")]))?;
     wary.wait_serving().await?;
-    wary.process.await_log(START, |log| log.contains("it can't be reached: invalid peer certificate")).await?;
+    let cause = "no trusted authority vouches for its certificate (invalid peer certificate";
+    told(&wary, cause, "name the authority that signed it in `tls.ca_file`").await?;
     assert_eq!(read(wary.listen, &token).await?, (200, Some("\"principal\";r=5;local".to_owned())));
+    fabric.stop().await
+}
+
+/// Waits until the log has this cause with this remedy.
+async fn told(gateway: &Server, cause: &str, remedy: &str) -> Result<()> {
+    gateway.process.await_log(START, |log| log.contains(cause)).await?;
+    let log = gateway.process.log();
+    assert!(log.contains(&format!("in `shared_limits`: {remedy}")), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn shared_server_that_refuses_the_gateways_certificate_is_told_with_the_remedy() -> Result<()> {
+    let redis = tls_server("yes").await?;
+    let ca = ("ca_file", "ca.pem");
+    let mut fabric = fabric(tls_section(&redis, &[ca])).await?;
+    let remedy = "give `tls.cert_file` and `tls.key_file`";
+    told(&fabric.gateway, "it accepts no caller without a certificate", remedy).await?;
+
+    let ended = tls_section(&redis, &[ca, ("cert_file", "ended.pem"), ("key_file", "ended.key")]);
+    let ended = fabric.another_with(Part::Gateway, ended)?;
+    let cause = "it says that the caller's certificate is not valid at this time";
+    told(&ended, cause, "renew `tls.cert_file`").await?;
+
+    let good = tls_section(&redis, &[ca, ("cert_file", "client.pem"), ("key_file", "client.key")]);
+    connected(&mut fabric.another_with(Part::Gateway, good)?, true).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn password_file_of_the_shared_server_is_read_again_for_the_next_connection() -> Result<()> {
+    let redis = Redis::plain().await?;
+    let (url, file) = (redis.url(), redis.directory.path().join("password"));
+    fs::write(&file, "secret\n")?;
+    let path = file.display().to_string();
+    let mut fabric =
+        fabric(toml::toml! { shared_limits = { url = url, password_file = path, timeout = "5s" } }).await?;
+    connected(&mut fabric.gateway, true).await?;
+    redis.ask(&["CONFIG", "SET", "requirepass", "x7-changed"]).await?;
+    fs::write(&file, "x7-changed\n")?;
+    redis.ask_as("x7-changed", &["CLIENT", "KILL", "TYPE", "normal"]).await?;
+    let connections = |log: &str| log.matches("rate limits are shared").count();
+    fabric.gateway.process.await_log(START, |log| connections(log) == 2).await?;
+    connected(&mut fabric.gateway, true).await?;
+    let log = fabric.gateway.process.log();
+    assert!(!log.contains("WRONGPASS") && !log.contains("x7-changed"), "{log}");
     fabric.stop().await
 }
 

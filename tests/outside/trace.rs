@@ -74,6 +74,34 @@ async fn trace_goes_through_every_binary() -> Result<()> {
 }
 
 #[tokio::test]
+async fn spans_have_names_attributes_and_statuses_by_the_conventions_of_grpc() -> Result<()> {
+    let collector = Collector::start()?;
+    let fabric = Fabric::builder()?.otlp(&collector.endpoint).start().await?;
+    let token = fabric.token(EDITOR).await?;
+    let read = fabric.get("/v1/products/none").token(&token).header("traceparent", &parent(TRACE)).send().await?;
+    ensure!(read.status == 404, "{}", read.text());
+    let method = "catalog.v1.ProductService/GetProduct";
+    let (named, of_method) = (format!("Name : {method}"), format!("-> rpc.method: Str({method})"));
+    let ended = ["-> rpc.system.name: Str(grpc)", "-> rpc.response.status_code: Str(NOT_FOUND)", &of_method, &named];
+    // What its caller did wrong is no error of the server.
+    let server = [&ended[..], &["Kind : SPAN_KIND_SERVER", "Status code : STATUS_CODE_UNSET"]].concat();
+    let failed = ["Kind : SPAN_KIND_CLIENT", "Status code : STATUS_CODE_ERROR", "-> error.type: Str(NOT_FOUND)"];
+    let port = fabric.catalog.listen.port();
+    let at = [format!("-> server.port: Int({port})"), format!("-> network.peer.port: Int({port})")];
+    let to = ["-> server.address: Str(127.0.0.1)", "-> network.peer.address: Str(127.0.0.1)", &at[0], &at[1]];
+    let client = [&ended[..], &failed, &to].concat();
+    let load = ["Name : load", "Kind : SPAN_KIND_INTERNAL", &of_method];
+    let wanted = [
+        ("accord-gateway", &server[..]),
+        ("accord-cache", &load),
+        ("accord-cache", &client),
+        ("accord-catalog", &server),
+    ];
+    collector.receives(|log| wanted.iter().all(|(service, lines)| has_span(log, service, lines))).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn waiters_of_the_load_of_an_answer_are_linked_to_its_span_in_the_trace_of_who_came_first() -> Result<()> {
     waiters_are_linked(Fabric::builder()?, "/v1/products/oak-desk").await
 }
@@ -129,6 +157,15 @@ async fn create_desk(fabric: &Fabric, token: &str) -> Result<()> {
     let call = fabric.call(Method::POST, "/v1/products").token(token).header("idempotency-key", "trace");
     ensure!(call.json(&desk).send().await?.status == 200);
     Ok(())
+}
+
+/// Whether a service has a span of the trace with all of these lines.
+fn has_span(log: &str, service: &str, wanted: &[&str]) -> bool {
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    spans(log, service, TRACE).any(|span| {
+        let lines: BTreeSet<_> = span.lines().map(line).collect();
+        wanted.iter().all(|wanted| lines.contains(*wanted))
+    })
 }
 
 /// Whether a span of a trace is linked to the load in the other one whose attempt the catalog answered.

@@ -213,7 +213,7 @@ impl Auths {
 }
 
 /// Why it was refused.
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 

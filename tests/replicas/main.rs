@@ -2,6 +2,7 @@
 //! starts after an acknowledged write sees it, at both. The first gateway sees the replicas one by one, the second one a name that
 //! shares connections out among them.
 
+mod auth_steps;
 mod auths;
 mod namespaces;
 mod near;

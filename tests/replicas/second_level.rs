@@ -9,6 +9,7 @@ use http::Method;
 use serde_json::json;
 use std::{fs, time::Duration};
 use tokio::time::{Instant, sleep_until};
+use toml::Table;
 
 const LOOKUPS: &str = "accord_cache_second_level_lookups_total";
 const WRITES: &str = "accord_cache_second_level_writes_total";
@@ -55,14 +56,19 @@ impl Mesh {
 
     /// A replica that holds nothing, once it serves, its first lease is over and it is connected.
     async fn newcomer(&mut self) -> Result<Replica> {
+        let (url, timeout) = (self.url.clone(), self.timeout);
+        self.newcomer_with(toml::toml! { second_level = { url = url, password = "secret", timeout = timeout } }).await
+    }
+
+    /// The same with sections of its own.
+    async fn newcomer_with(&mut self, own: Table) -> Result<Replica> {
         // The age of the log is what is waited for: nothing else tells of it.
         if let Some(began) = self.log_began {
             sleep_until(began + YOUTH).await;
         }
-        let (url, timeout) = (self.url.clone(), self.timeout);
         let mut settings = sharing(&self.fabric, &self.database.url, self.started)?;
         self.started += 1;
-        settings.extend(toml::toml! { second_level = { url = url, password = "secret", timeout = timeout } });
+        settings.extend(own);
         let mut cache = self.fabric.another_with(Part::Cache, settings)?;
         cache.wait_serving().await?;
         cache.await_metric(UP, &[], |up| up > 0.5).await?;
@@ -280,5 +286,43 @@ async fn second_level_on_a_cluster_goes_on_after_a_primary_was_killed() -> Resul
         ensure!(title(&answer)? == "Newer", "{id}: {}", answer.text());
     }
     later.cache.await_metric(WRITES, &[("outcome", "written")], |written| written > 11.5).await?;
+    mesh.end().await
+}
+
+#[tokio::test]
+async fn second_level_follows_its_password_file_and_the_file_of_its_key() -> Result<()> {
+    let redis = Redis::plain().await?;
+    let mut mesh = Mesh::start("second_level_secrets", redis.url()).await?;
+    let [password, key] = ["password", "key"].map(|name| redis.directory.path().join(name));
+    fs::write(&password, "secret\n")?;
+    fs::write(&key, "k".repeat(32))?;
+    let (url, password_file, key_file) = (redis.url(), password.display().to_string(), key.display().to_string());
+    let own = toml::toml! {
+        consistency = { token_key_file = key_file }
+        second_level = { url = url, password_file = password_file, timeout = "5s" }
+    };
+    let mut first = mesh.newcomer_with(own.clone()).await?;
+    for id in ["a", "b"] {
+        first.create(id).await?;
+    }
+    first.load("a").await?;
+
+    redis.ask(&["CONFIG", "SET", "requirepass", "x7-changed"]).await?;
+    fs::write(&password, "x7-changed\n")?;
+    redis.ask_as("x7-changed", &["CLIENT", "KILL", "TYPE", "normal"]).await?;
+    let connections = |log: &str| log.matches("loaded answers are shared in the second level").count();
+    first.cache.process.await_log(SOON, |log| connections(log) == 2).await?;
+    first.cache.await_metric(UP, &[], |up| up > 0.5).await?;
+    let log = first.cache.process.log();
+    ensure!(!log.contains("WRONGPASS") && !log.contains("x7-changed"), "{log}");
+
+    fs::write(&key, "n".repeat(32))?;
+    let labels = [("kind", "second_level_key"), ("outcome", "replaced")];
+    first.cache.await_metric("accord_files_reloads_total", &labels, |count| count > 0.5).await?;
+    first.load("b").await?;
+    let newcomer = mesh.newcomer_with(own).await?;
+    let (under_the_earlier, under_the_new) = (newcomer.read("a").await?, newcomer.read("b").await?);
+    ensure!(!is_shared(&under_the_earlier), "{:?}", under_the_earlier.header("cache-status"));
+    ensure!(is_shared(&under_the_new), "{:?}, {:?}", under_the_new.header("cache-status"), newcomer.looks().await?);
     mesh.end().await
 }

@@ -21,6 +21,7 @@ fn short(rounds: usize, end: End) -> Result<Rolling> {
         rounds,
         end,
         discovery: Discovery::Balancer,
+        tls: false,
         versions: None,
         products: 6,
         pace: Duration::from_millis(25),
@@ -40,7 +41,8 @@ async fn fails_nothing(rolling: &Rolling) -> Result<()> {
 // Callers go on while a server is started.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_fails_while_each_process_is_restarted_in_turn_twice() -> Result<()> {
-    fails_nothing(&short(2, End::InOrder)?).await
+    // As in production: over TLS, while certificates and their authority are replaced.
+    fails_nothing(&Rolling { tls: true, ..short(2, End::InOrder)? }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,7 @@
-"""Verifies a passport as a service does: with the keys that auth publishes, for itself and nobody else. PyJWT does the checks."""
+"""Verifies passports as a service does: with the keys that auth publishes, for itself and nobody else. PyJWT does the checks.
+
+Usage: verify.py JWKS ISSUER SERVICE, with a passport on each line of the input; each is answered with a line.
+"""
 
 import sys
 
@@ -11,7 +14,7 @@ def verify(passport, keys, issuer, service):
         raise jwt.InvalidTokenError("not a passport")
     return jwt.decode(
         passport,
-        keys.get_signing_key_from_jwt(passport).key,
+        keys.get_signing_key_from_jwt(passport),
         algorithms=["EdDSA", "ES256"],
         issuer=issuer,
         audience=service,
@@ -21,8 +24,12 @@ def verify(passport, keys, issuer, service):
 
 
 if __name__ == "__main__":
-    jwks, issuer, service, passport = sys.argv[1:]
-    # Made once: it keeps the keys, and asks again for one that it does not know.
-    keys = jwt.PyJWKClient(jwks, lifespan=300)
-    claims = verify(passport, keys, issuer, service)
-    print(claims["sub"], claims["act"]["sub"])
+    jwks, issuer, service = sys.argv[1:]
+    # Made once: it keeps the keys, and asks again for one that it does not know, though no more often than every five seconds.
+    keys = jwt.PyJWKClient(jwks, lifespan=300, cooldown_duration=5)
+    for passport in sys.stdin:
+        try:
+            claims = verify(passport.strip(), keys, issuer, service)
+            print(claims["sub"], claims["act"]["sub"], flush=True)
+        except jwt.PyJWTError as error:
+            print("refused:", error, flush=True)

@@ -4,6 +4,7 @@
 const { readFileSync } = require("node:fs");
 const { parseArgs } = require("node:util");
 const { launch } = require("./chromium.cjs");
+const { byKeys } = require("./console_keys.cjs");
 const { open, signIn } = require("./console_page.cjs");
 const traffic = require("./console_traffic.cjs");
 
@@ -54,30 +55,11 @@ async function withoutPermission(browser) {
   return seen;
 }
 
-// By keys alone: from the top of the page to signing in, and from view to view.
-async function byKeys(browser) {
-  const page = await browser.newPage();
-  await page.goto(CONSOLE);
-  const focused = () => page.evaluate(() => document.activeElement.innerText || document.activeElement.name);
-  const way = [];
-  for (const text of [null, args.name, args.password]) {
-    await page.keyboard.press("Tab");
-    way.push(await focused());
-    if (text) await page.keyboard.type(text);
-  }
-  await page.keyboard.press("Enter");
-  await page.getByRole("heading", { name: "Gateway" }).waitFor();
-  const views = [];
-  for (const view of VIEWS) {
-    // Focus is in the content after signing in, and in the body once a view has taken another's place.
-    await page.locator("nav a", { hasText: view }).focus();
-    await page.keyboard.press("Enter");
-    await page.locator(`nav a[aria-current="page"]`, { hasText: view }).waitFor();
-    await page.keyboard.press("Tab");
-    views.push(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle));
-  }
-  await page.close();
-  return { way, views };
+// What an upstream shows that has lost an endpoint: it takes some calls until it is ejected.
+async function ejected(page, id) {
+  const box = page.locator(`[data-node="${id}"]`);
+  await box.locator(".endpoints .bad").waitFor();
+  return box.innerText();
 }
 
 async function atTheMap(page) {
@@ -90,7 +72,7 @@ async function atTheMap(page) {
     auth: await node("auth"),
     cache: await node("cache"),
     catalog: await node("upstream catalog"),
-    echo: await node("upstream echo"),
+    echo: await ejected(page, "upstream echo"),
     flows: await page.locator("path.flow").count(),
     methods: await page.locator("tbody th").allInnerTexts(),
   };
@@ -144,9 +126,19 @@ async function atTheAccess(page) {
   await open(page, "Access");
   await page.getByRole("button", { name: args.name }).click();
   await page.getByText(`Logins of ${args.name}, newest first`).waitFor();
-  const text = (label) => page.locator(`section[aria-label="${label}"]`).innerText();
-  await page.locator('section[aria-label="What was done"] tbody tr').first().waitFor();
-  return { people: await text("People and programs"), logins: await text("Logins"), keys: await text("Signing keys"), done: await text("What was done") };
+  const section = (label) => page.locator(`section[aria-label="${label}"]`);
+  const text = (label) => section(label).innerText();
+  for (const label of ["What was done", "Revocations"]) await section(label).locator("tbody tr").first().waitFor();
+  const seen = { people: await text("People and programs"), logins: await text("Logins"), keys: await text("Signing keys") };
+  Object.assign(seen, { done: await text("What was done"), revocations: await text("Revocations"), ofHers: await text("API keys") });
+  await section("API keys").getByRole("button", { name: "Of everybody" }).click();
+  await section("API keys").getByRole("button", { name: "Next page" }).waitFor();
+  seen.apiKeys = await text("API keys");
+  seen.rows = await section("API keys").locator("tbody tr").count();
+  await page.getByRole("button", { name: "mill", exact: true }).click();
+  await page.getByText("Keys of mill, oldest first").waitFor();
+  await section("Names in certificates").locator("tbody tr").first().waitFor();
+  return { ...seen, clientKeys: await text("Logins"), identities: await text("Names in certificates") };
 }
 
 // How many questions the page asks while nobody sees it, and once somebody does again.
@@ -173,7 +165,7 @@ const kept = (page) => page.evaluate(() => ({ local: localStorage.length, sessio
 async function main() {
   const browser = await launch(args.chromium);
   const end = traffic.begin(args.gateway, args.caller, PATHS);
-  const seen = { withoutPermission: await withoutPermission(browser), byKeys: await byKeys(browser) };
+  const seen = { withoutPermission: await withoutPermission(browser), byKeys: await byKeys(browser, CONSOLE, args, VIEWS) };
   const page = await browser.newPage();
   const [asked, problems] = [new Set(), []];
   page.on("request", (request) => asked.add(new URL(request.url()).origin));

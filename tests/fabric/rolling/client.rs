@@ -10,7 +10,6 @@
 
 use std::{
     error::Error,
-    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -23,10 +22,9 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
+
+use super::connect::{Connector, Stream};
 
 /// The longest that a call may take: longer than any deadline of the sample's contract.
 const BOUND: Duration = Duration::from_secs(15);
@@ -73,6 +71,8 @@ pub(super) struct Answer {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub trailers: HeaderMap,
+    /// Whether it was sent again after an attempt that broke.
+    pub is_repeated: bool,
 }
 
 /// Why there is none.
@@ -97,22 +97,21 @@ type Http2 = http2::SendRequest<Full<Bytes>>;
 
 /// A client with connections of its own.
 pub(super) struct Client {
-    address: SocketAddr,
+    connector: Connector,
     repeats: bool,
     idle: Mutex<Vec<Http1>>,
     shared: Mutex<Option<Http2>>,
 }
 
 impl Client {
-    /// One that calls there. `repeats` says whether it sends again what broke in flight, where that may be repeated.
-    pub(super) fn new(address: SocketAddr, repeats: bool) -> Self {
-        Self { address, repeats, idle: Mutex::default(), shared: Mutex::default() }
+    /// One that connects so. `repeats` says whether it sends again what broke in flight, where that may be repeated.
+    pub(super) fn new(connector: Connector, repeats: bool) -> Self {
+        Self { connector, repeats, idle: Mutex::default(), shared: Mutex::default() }
     }
 
     pub(super) async fn send(&self, call: &Call) -> Result<Answer, Broken> {
-        let (begun, mut attempts) = (Instant::now(), 0);
+        let (begun, mut broken) = (Instant::now(), 0);
         loop {
-            attempts += 1;
             let attempt = async {
                 match call.protocol {
                     Protocol::Http1 | Protocol::Single => self.by_http1(call).await,
@@ -125,14 +124,15 @@ impl Client {
                     sleep(BETWEEN_CLAIMS).await;
                     continue;
                 }
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => return Ok(Answer { is_repeated: broken > 0, ..answer }),
                 Ok(Err(failure)) => failure,
                 Err(_) => {
                     Failure { cause: format!("no answer within {BOUND:?}"), is_unprocessed: false, is_stale: false }
                 }
             };
             let may_repeat = call.is_repeatable && (self.repeats || failure.is_stale);
-            if attempts == ATTEMPTS || !(failure.is_unprocessed || may_repeat) {
+            broken += 1;
+            if broken == ATTEMPTS || !(failure.is_unprocessed || may_repeat) {
                 return Err(Broken { cause: failure.cause, is_in_flight: !failure.is_unprocessed });
             }
         }
@@ -162,30 +162,29 @@ impl Client {
             Some(sender) => sender,
             None => self.new_http2().await?,
         };
-        let uri = format!("http://{}{}", self.address, call.path);
+        let uri = format!("{}://{}{}", self.connector.scheme(), self.connector.address, call.path);
         let answer = sender.send_request(self.request(call, &uri)).await.map_err(|error| failure(&error));
         whole(answer.inspect_err(|_| *lock(&self.shared) = None)?).await
     }
 
     async fn new_http1(&self) -> Result<Http1, Failure> {
-        let (sender, connection) = http1::handshake(self.connect().await?).await.map_err(|error| failure(&error))?;
+        let (sender, connection) =
+            http1::handshake(self.connect(b"http/1.1").await?).await.map_err(|error| failure(&error))?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
     /// The next calls share it.
     async fn new_http2(&self) -> Result<Http2, Failure> {
-        let handshake = http2::handshake(TokioExecutor::new(), self.connect().await?);
+        let handshake = http2::handshake(TokioExecutor::new(), self.connect(b"h2").await?);
         let (sender, connection) = handshake.await.map_err(|error| failure(&error))?;
         tokio::spawn(connection);
         *lock(&self.shared) = Some(sender.clone());
         Ok(sender)
     }
 
-    async fn connect(&self) -> Result<TokioIo<TcpStream>, Failure> {
-        let connected =
-            TcpStream::connect(self.address).await.and_then(|socket| socket.set_nodelay(true).map(|()| socket));
-        connected.map(TokioIo::new).map_err(|error| Failure {
+    async fn connect(&self, alpn: &[u8]) -> Result<TokioIo<Box<dyn Stream>>, Failure> {
+        self.connector.connect(alpn).await.map_err(|error| Failure {
             cause: format!("can't connect: {error}"),
             is_unprocessed: false,
             is_stale: false,
@@ -198,7 +197,7 @@ impl Client {
         *request.uri_mut() = uri.parse().expect("a path of the sample");
         *request.headers_mut() = call.headers.clone();
         if matches!(call.protocol, Protocol::Http1 | Protocol::Single) {
-            let host = self.address.to_string();
+            let host = self.connector.address.to_string();
             request.headers_mut().insert(header::HOST, host.parse().expect("an address"));
         }
         request
@@ -231,6 +230,11 @@ impl Call {
 
     pub(super) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// With this request id, which is the same at every hop.
+    pub(super) fn request_id(self, id: &str) -> Self {
+        self.header("x-request-id", id)
     }
 
     /// Under a key, by which it may be repeated.
@@ -290,7 +294,7 @@ async fn whole(answer: Response<Incoming>) -> Result<Answer, Failure> {
     // Where it breaks off, it had begun: its connection was none that only seemed to be open.
     let body = body.collect().await.map_err(|error| Failure { is_unprocessed: false, ..failure(&error) })?;
     let trailers = body.trailers().cloned().unwrap_or_default();
-    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes(), trailers })
+    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes(), trailers, is_repeated: false })
 }
 
 fn failure(error: &hyper::Error) -> Failure {

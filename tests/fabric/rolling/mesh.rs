@@ -11,7 +11,11 @@ use anyhow::{Context, Result, ensure};
 use tokio::task::block_in_place;
 use toml::{Table, toml};
 
-use super::names::{Discovery, Name};
+use super::{
+    connect::Connector,
+    names::{Discovery, Name},
+    rotation::{Rotation, Step},
+};
 use crate::{Builder, Fabric, Part, Server, binaries, postgres, redis::Redis, settings};
 
 /// Leases of near answers are granted, so that a restart meets some.
@@ -83,9 +87,10 @@ pub(super) struct Mesh {
     caches: Name,
     gateways: Name,
     discovery: Discovery,
+    /// Of certificates, where all speak TLS.
+    rotation: Option<Rotation>,
     // Dropped last: everything else calls them.
-    _redis: Redis,
-    _database: postgres::Server,
+    _stores: (Redis, postgres::Server),
 }
 
 impl Mesh {
@@ -93,7 +98,7 @@ impl Mesh {
     pub(super) async fn start(
         programs: &Path,
         redis: Redis,
-        discovery: Discovery,
+        (discovery, tls): (Discovery, bool),
         (from, kept_in): (Option<&Path>, Option<&Path>),
     ) -> Result<Self> {
         let database = block_in_place(|| postgres::Server::start(programs))?;
@@ -104,15 +109,21 @@ impl Mesh {
         if let Some(directory) = from {
             builder = builder.binaries(directory);
         }
-        let [auths, caches, gateways] = [Part::Auth, Part::Cache, Part::Gateway].map(|part| builder.address(part));
+        let rotation = if tls { Some(Rotation::begin()?) } else { None };
+        if let Some(rotation) = &rotation {
+            builder = rotation.encrypt(builder);
+        }
+        let scheme = if tls { "https" } else { "http" };
+        let [auths, caches, gateways] = [Part::Auth, Part::Cache, Part::Gateway].map(|it| (it, builder.address(it)));
         let dns = discovery.server().await;
-        let auths = Name::new(Part::Auth, auths, dns.clone()).await?;
-        let caches = Name::new(Part::Cache, caches, dns.clone()).await?;
-        let gateways = Name::new(Part::Gateway, gateways, dns.clone()).await?;
+        let auths = Name::new(auths, scheme, dns.clone()).await?;
+        let caches = Name::new(caches, scheme, dns.clone()).await?;
+        let gateways = Name::new(gateways, scheme, dns.clone()).await?;
         let servers: Vec<_> = dns.iter().map(|dns| dns.socket()).collect();
         let fabric = joined(builder, &servers, (&auths, &caches), &database, &redis)?.start().await?;
         let others = Vec::new();
-        let mut mesh = Self { fabric, others, auths, caches, gateways, discovery, _redis: redis, _database: database };
+        let stores = (redis, database);
+        let mut mesh = Self { fabric, others, auths, caches, gateways, discovery, rotation, _stores: stores };
         for instance in Instance::ALL.into_iter().filter(|instance| instance.at > 0) {
             let own = mesh.own(instance)?;
             let mut server = mesh.fabric.another_with(instance.part, own)?;
@@ -134,7 +145,7 @@ impl Mesh {
                 toml! { data_dir = directory }
             }
             Part::Gateway if self.discovery == Discovery::Balancer => {
-                let mut urls = self.caches.behind().iter().map(|cache| format!("http://{cache}"));
+                let mut urls = self.caches.urls().into_iter();
                 let url = urls.next().context("there is a cache")?;
                 let replicas: Vec<_> = urls.collect();
                 toml! { cache = { url = url, replicas = replicas } }
@@ -163,14 +174,37 @@ impl Mesh {
         }
     }
 
-    /// Where callers find a gateway.
-    pub(super) fn gateway(&self) -> SocketAddr {
-        self.gateways.balancer()
+    /// How callers reach a gateway.
+    pub(super) fn gateway(&self) -> Connector {
+        self.connector(&self.gateways)
     }
 
-    /// Where auth is found.
-    pub(super) fn auth(&self) -> SocketAddr {
-        self.auths.balancer()
+    /// How auth is reached.
+    pub(super) fn auth(&self) -> Connector {
+        self.connector(&self.auths)
+    }
+
+    fn connector(&self, name: &Name) -> Connector {
+        Connector { address: name.balancer(), trust: self.rotation.as_ref().map(Rotation::trust) }
+    }
+
+    /// Replaces files with certificates, where there are some, and waits until every process has taken that over; what was replaced.
+    pub(super) async fn rotate(&mut self) -> Result<Option<Step>> {
+        let Some(rotation) = &mut self.rotation else { return Ok(None) };
+        let fabric = &mut self.fabric;
+        let first = [
+            (Part::Auth, &mut fabric.auth),
+            (Part::Cache, &mut fabric.cache),
+            (Part::Catalog, &mut fabric.catalog),
+            (Part::Gateway, &mut fabric.gateway),
+        ];
+        let others = self.others.iter_mut().map(|(instance, server)| (instance.part, server));
+        rotation.advance(first.into_iter().chain(others).collect()).await.map(Some)
+    }
+
+    /// How often certificates or authorities were replaced.
+    pub(super) fn rotations(&self) -> Option<usize> {
+        self.rotation.as_ref().map(Rotation::count)
     }
 
     pub(super) fn fabric(&self) -> &Fabric {
@@ -217,6 +251,15 @@ impl Mesh {
         let server = self.server(instance)?;
         server.wait_serving().await?;
         Ok(server.listen)
+    }
+
+    /// Ends the sample service, which has written all lines of its access log then; its log. It was not restarted, so all is in it.
+    pub(super) async fn end_service(&mut self) -> Result<String> {
+        let catalog = &mut self.fabric.catalog;
+        let dropped = catalog.metric("accord_access_log_dropped_total", &[]).await?;
+        ensure!(dropped < 0.5, "the sample service has left {dropped} lines out of its access log");
+        catalog.process.terminate(DRAIN).await?;
+        Ok(catalog.process.log())
     }
 
     /// Fails where a process has ended that should not have.

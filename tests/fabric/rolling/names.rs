@@ -28,6 +28,7 @@ pub enum Discovery {
 /// The name of a part. It always has a balancer: clients and the sample service know nothing else.
 pub(super) struct Name {
     part: Part,
+    scheme: &'static str,
     proxy: TcpProxy,
     dns: Option<Arc<Dns>>,
     behind: Vec<SocketAddr>,
@@ -46,9 +47,14 @@ impl Discovery {
 }
 
 impl Name {
-    pub(super) async fn new(part: Part, first: SocketAddr, dns: Option<Arc<Dns>>) -> Result<Self> {
+    /// Its first process. `scheme` says how all of them are called, `http` or `https`.
+    pub(super) async fn new(
+        (part, first): (Part, SocketAddr),
+        scheme: &'static str,
+        dns: Option<Arc<Dns>>,
+    ) -> Result<Self> {
         let proxy = TcpProxy::start(Vec::new()).await?;
-        let mut name = Self { part, proxy, dns, behind: Vec::new() };
+        let mut name = Self { part, scheme, proxy, dns, behind: Vec::new() };
         name.add(first);
         Ok(name)
     }
@@ -67,17 +73,13 @@ impl Name {
         self.proxy.share(self.behind.clone());
         if let Some(dns) = &self.dns {
             let services: Vec<_> = self.behind.iter().map(|address| (1, address.port(), TARGET)).collect();
-            dns.services(&self.record(), TTL, &services);
+            dns.services(&self.part.service_record(), TTL, &services);
         }
     }
 
-    fn record(&self) -> String {
-        format!("_grpc._tcp.{}.test", self.part.name())
-    }
-
-    /// The processes that it leads to.
-    pub(super) fn behind(&self) -> &[SocketAddr] {
-        &self.behind
+    /// The processes that it leads to, as URLs.
+    pub(super) fn urls(&self) -> Vec<String> {
+        self.behind.iter().map(|address| format!("{}://{address}", self.scheme)).collect()
     }
 
     /// The balancer.
@@ -88,13 +90,13 @@ impl Name {
     /// Where gateways and caches find it.
     pub(super) fn url(&self) -> String {
         match self.dns {
-            Some(_) => format!("http+srv://{}", self.record()),
+            Some(_) => format!("{}+srv://{}", self.scheme, self.part.service_record()),
             None => self.balancer_url(),
         }
     }
 
     /// Where whoever has no name server of its own finds it.
     pub(super) fn balancer_url(&self) -> String {
-        format!("http://{}", self.balancer())
+        format!("{}://{}", self.scheme, self.balancer())
     }
 }
