@@ -15,7 +15,7 @@ class Authority:
         request, extensions = directory / "request", directory / "extensions"
         made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         openssl("req", "-new", *made, "-keyout", directory / "next.key", "-out", request, "-subj", f"/CN={common_name}")
-        lines = ("subjectAltName=" + ",".join(f"DNS:{name}" for name in names), "extendedKeyUsage=serverAuth,clientAuth")
+        lines = ("subjectAltName=" + ",".join(f"URI:{name}" if "://" in name else f"DNS:{name}" for name in names), "extendedKeyUsage=serverAuth,clientAuth")
         extensions.write_text("\n".join(lines))
         signing = ["-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial", "-days", "2", "-extfile", extensions]
         openssl("x509", "-req", "-in", request, *signing, "-out", directory / "next.crt")

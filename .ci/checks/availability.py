@@ -1,6 +1,6 @@
 """What goes on while a node is drained, a version rolled out or a pod added: replicas, budgets, spread, rollouts."""
 
-from .findings import BINARIES, selects
+from .findings import BINARIES, seconds, selects
 
 # Seconds for which CoreDNS lets the addresses of a Service be kept, as kubeadm sets it up.
 DNS_TTL = 30
@@ -19,7 +19,7 @@ def check(check, manifests, configs):
         if least > 1:
             check_budget(check, manifests, name, least)
             check_spread(check, manifests, name)
-            check_rollout(check, manifests, name)
+            check_rollout(check, manifests, name, configs[name])
     check_cache(check, manifests, configs)
 
 
@@ -59,14 +59,18 @@ def check_spread(check, manifests, name):
         check.expect(ours, f"accord-{name}: nothing keeps its pods off one {why}: no topologySpreadConstraint over {key}")
 
 
-def check_rollout(check, manifests, name):
+def check_rollout(check, manifests, name, config):
     """Who asked DNS before a rollout knows the new pods before the last of the old ones is gone."""
     workload = manifests.workload(name)
-    if workload["kind"] != "Deployment":
-        return  # A StatefulSet ends a pod before it begins the next, and an old one is there all the while.
     ready = workload["spec"].get("minReadySeconds", 0)
-    place = f"Deployment accord-{name}"
-    check.expect(ready >= DNS_TTL, f"{place}: goes on {ready} s after a pod is ready, and its addresses may be kept for {DNS_TTL} s")
+    place = f"{workload['kind']} accord-{name}"
+    if workload["kind"] == "Deployment":
+        check.expect(ready >= DNS_TTL, f"{place}: goes on {ready} s after a pod is ready, and its addresses may be kept for {DNS_TTL} s")
+        return
+    # A StatefulSet ends a pod before it begins the next, and an old one is there all the while. But a cache that starts keeps
+    # nothing for one lease of its log: without a pause, a rollout would leave replicas alone that all keep nothing.
+    lease = seconds((config or {}).get("log", {}).get("lease", "0s"))
+    check.expect(ready > lease, f"{place}: goes on {ready} s after a pod is ready, which keeps nothing for a lease of {lease:g} s")
 
 
 def check_store(check, name, workload, least):

@@ -8,6 +8,8 @@ import yaml
 from .findings import BINARIES, ports_of, seconds
 from .pods import MARGIN_SECONDS, config_files
 
+USER = "65532:65532"
+
 
 def check(check, path):
     compose = yaml.safe_load(path.read_text())
@@ -17,6 +19,8 @@ def check(check, path):
         if not check.expect(service, f"{place}: is missing"):
             continue
         check.expect(service["build"]["target"] == name, f"{place}: builds {service['build']['target']}")
+        check_user(check, path.parent / "Dockerfile", name)
+        check.expect(service.get("read_only") is True, f"{place}: can write to its root")
         mounts = mounted_here(service, path.parent)
         files = config_files(check, place, name, image_arguments(path.parent / "Dockerfile", name))
         missing = [str(file) for file in files if not mounts.get(file, path.parent / "nothing").is_file()]
@@ -33,11 +37,22 @@ def check(check, path):
             check.expect(inside != ports.get("internal"), f"{place}: publishes {inside}, which is for workloads alone")
 
 
+def check_user(check, dockerfile, name):
+    """The image's own user counts wherever nobody says another, and a number is one that Kubernetes can hold against root."""
+    user = said_last(dockerfile.read_text(), name, "USER")
+    check.expect(user == USER, f"{dockerfile}: the image {name} runs as {user or 'root'}, not as {USER}")
+
+
 def image_arguments(dockerfile, name):
     """What the image of a binary starts it with."""
-    stage = dockerfile.read_text().partition(f" AS {name}\n")[2].partition("\nFROM ")[0]
-    commands = [line.removeprefix("CMD ") for line in stage.splitlines() if line.startswith("CMD ")]
-    return json.loads(commands[-1]) if commands else []
+    return json.loads(said_last(dockerfile.read_text(), name, "CMD") or "[]")
+
+
+def said_last(dockerfile, name, instruction):
+    """What an instruction says at last in the stage of an image; None where it is not there."""
+    stage = dockerfile.partition(f" AS {name}\n")[2].partition("\nFROM ")[0]
+    said = [line.removeprefix(f"{instruction} ") for line in stage.splitlines() if line.startswith(f"{instruction} ")]
+    return said[-1] if said else None
 
 
 def mounted_here(service, directory):

@@ -77,7 +77,7 @@ class Check(Findings):
         """What each of them said against it."""
         with tempfile.TemporaryDirectory() as directory:
             directory = pathlib.Path(directory)
-            written(texts, directory)
+            written({file: there_to_here(text, directory) for file, text in texts.items()}, directory)
             environment = {"ACCORD_AUTH__STORE__URL": f"sqlite://{directory}/store.db"}
             errors = []
             for name, image, arguments in preparations:
@@ -121,7 +121,7 @@ def written(texts, directory):
 
 def there_to_here(text, directory):
     """The directories of a container, in a text, made one of ours."""
-    for there in ("/etc/accord", "/run/secrets", "/run/tls", "/run/public-tls", "/var/lib/accord"):
+    for there in ("/etc/accord", "/run/secrets", "/run/tls", "/run/public-tls", "/run/clients", "/var/lib/accord"):
         text = text.replace(there, str(directory))
     return text
 
@@ -156,8 +156,9 @@ class Manifests:
 
 
 def variables(container):
-    """The variables of a container; what comes from a Secret or the pod itself is stood in for."""
-    return {variable["name"]: variable.get("value", "x") for variable in container.get("env", ())}
+    """The variables of a container; what comes from a Secret or the pod itself is stood in for, and what may be missing is."""
+    there = [it for it in container.get("env", ()) if not it.get("valueFrom", {}).get("secretKeyRef", {}).get("optional")]
+    return {variable["name"]: variable.get("value", "x") for variable in there}
 
 
 def config_maps(volume):

@@ -14,7 +14,7 @@ LABELS = {
 }
 OUTSIDE = "outside"
 
-# The arrows of the picture: caller, callee, port, and whether there is such a way. What depends on the configuration is in
+# The arrows of the picture: caller, callee, port (of TCP where it says no other protocol), and whether there is such a way. What depends on the configuration is in
 # `configured`.
 ARROWS = (
     (OUTSIDE, "gateway", 8080, True),
@@ -29,7 +29,7 @@ ARROWS = (
     ("scraper", "gateway", 8081, True),
     ("scraper", "auth", 8091, True),
     ("scraper", "cache", 8101, True),
-    *((name, OUTSIDE, 53, True) for name in BINARIES),
+    *((name, OUTSIDE, port, True) for name in BINARIES for port in (53, "53/UDP")),
     *((caller, "gateway", port, False) for caller in (OUTSIDE, "other pod", "auth", "cache") for port in (8081, 8082)),
     *((caller, "auth", port, False) for caller in (OUTSIDE, "other pod", "upstream") for port in (8090, 8091)),
     *((caller, "cache", port, False) for caller in (OUTSIDE, "other pod", "member", "auth") for port in (8100, 8101)),
@@ -43,6 +43,8 @@ ARROWS = (
     ("gateway", "postgresql", 5432, False),
     ("auth", "valkey", 6379, False),
     *((name, "other pod", 80, False) for name in BINARIES),
+    *((OUTSIDE, "gateway", port, False) for port in ("8080/UDP", "8080/SCTP")),
+    ("gateway", "auth", "8090/UDP", False),
     *((name, OUTSIDE, 80, False) for name in BINARIES),
 )
 
@@ -55,8 +57,11 @@ def configured(manifests, configs):
         ("gateway", "valkey", 6379): "url" in configs["gateway"].get("shared_limits", {}),
         ("cache", "valkey", 6379): "url" in configs["cache"].get("second_level", {}),
     }
+    # The overlay with stores of its own has a way to a collector, which everybody may send to.
+    has_collector = manifests.get("NetworkPolicy", "accord-postgresql") is not None
+    collector = {(name, "collector", 4317): has_collector for name in BINARIES}
     api = {(name, OUTSIDE, 443): bool(manifests.pod(name).get("automountServiceAccountToken")) for name in BINARIES}
-    return [(*way, is_needed) for way, is_needed in {**stores, **api}.items()]
+    return [(*way, is_needed) for way, is_needed in {**stores, **collector, **api}.items()]
 
 
 def check(check, manifests, configs):
@@ -95,8 +100,11 @@ def policies(manifests, name, direction):
 
 
 def covers(rule, port):
+    """Whether a rule is about a port; one that says no protocol is about TCP."""
+    number, _, protocol = str(port).partition("/")
+    in_range = lambda it: "port" not in it or it["port"] <= int(number) <= it.get("endPort", it["port"])
     ports = rule.get("ports")
-    return not ports or any(it["port"] <= port <= it.get("endPort", it["port"]) for it in ports)
+    return not ports or any(it.get("protocol", "TCP") == (protocol or "TCP") and in_range(it) for it in ports)
 
 
 def names(manifests, peers, other):

@@ -6,6 +6,11 @@ from .findings import CALLERS, UPSTREAMS, config_maps, flatten, once, ports_of, 
 
 # What a binary may need beside the pre-stop pause and its own grace: to send its last figures, and to end blocking work.
 MARGIN_SECONDS = 5
+# What a process takes beside what its configuration bounds, as the guide says.
+PROCESS_BYTES = 64 << 20
+QUANTITIES = {"": 1, "k": 1000, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+# The rights with which upstreams are found in Kubernetes.
+ENDPOINT_SLICES = "accord-endpoint-slices"
 
 
 def check(check, manifests, name):
@@ -29,6 +34,8 @@ def check(check, manifests, name):
     check_end(check, place, pod, container, config)
     check_files(check, place, pod, container, config)
     check_hardening(check, place, pod)
+    check_token(check, place, name, pod, config, manifests)
+    check_memory(check, place, name, container, config)
     check_images(check, name, place, pod)
     check_preparations(check, place, pod, texts)
     return config
@@ -92,12 +99,10 @@ def check_files(check, place, pod, container, config):
     # Kubernetes itself mounts what its API is asked with. Where no upstream is found by it, and no service account logs in, the
     # files are not read.
     is_mounted = pod.get("automountServiceAccountToken", True)
-    finds_upstreams = any("+k8s://" in str(value) for key, value in flatten(config) if key == "upstream.urls")
-    needs_account = finds_upstreams or any(key == "kubernetes.audience" for key, _ in flatten(config))
     for key, value in flatten(config):
         path = path_in(value)
         if key.startswith(("discovery.kubernetes.", "kubernetes.")):
-            check.expect(is_mounted or not needs_account, f"{place}: {key} is {value}, and no token is mounted")
+            check.expect(is_mounted or not needs_account(config), f"{place}: {key} is {value}, and no token is mounted")
         elif path:
             below = any(path.is_relative_to(mount) for mount in mounts)
             check.expect(below, f"{place}: {key} is {value}, where nothing is mounted")
@@ -108,8 +113,39 @@ def path_in(value):
     return pathlib.PurePosixPath(text) if text.startswith("/") else None
 
 
+def needs_account(config):
+    finds_upstreams = any("+k8s://" in str(value) for key, value in flatten(config) if key == "upstream.urls")
+    return finds_upstreams or any(key == "kubernetes.audience" for key, _ in flatten(config))
+
+
+def check_token(check, place, name, pod, config, manifests):
+    """Nobody has a token of the API server who does not ask it. Without the key Kubernetes mounts one."""
+    may_ask = needs_account(config) or (name in CALLERS and manifests.get("ClusterRole", ENDPOINT_SLICES))
+    is_mounted = pod.get("automountServiceAccountToken", True)
+    check.expect(may_ask or not is_mounted, f"{place}: has a token of the API server, and does not ask it (automountServiceAccountToken)")
+
+
+def check_memory(check, place, name, container, config):
+    """What a binary may hold by its configuration, and what its process takes besides, fits its limit of memory."""
+    limit = container.get("resources", {}).get("limits", {}).get("memory")
+    held = {"gateway": ("limits.max_memory", "near.max_bytes"), "cache": ("engine.capacity_bytes",)}.get(name, ())
+    values = dict(flatten(config))
+    parts = [values[key] for key in held if key in values]
+    needed = sum(parts) + PROCESS_BYTES
+    fits = limit is None or size(limit) >= needed
+    check.expect(fits, f"{place}: has {limit} of memory, and may hold {needed} bytes ({', '.join(held)} and 64 MiB)")
+
+
+def size(quantity):
+    number = quantity.rstrip("kKMGTi")
+    return int(number) * QUANTITIES[quantity[len(number) :]]
+
+
 def check_hardening(check, place, pod):
-    check.expect(pod.get("securityContext", {}).get("runAsNonRoot"), f"{place}: may run as root")
+    context = pod.get("securityContext", {})
+    check.expect(context.get("runAsNonRoot"), f"{place}: may run as root")
+    profile = context.get("seccompProfile", {}).get("type")
+    check.expect(profile == "RuntimeDefault", f"{place}: may make every system call (seccompProfile {profile})")
     for container in (*pod.get("initContainers", ()), *pod["containers"]):
         context, where = container.get("securityContext", {}), f"{place} {container['name']}"
         check.expect(context.get("readOnlyRootFilesystem"), f"{where}: can write to its root")

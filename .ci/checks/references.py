@@ -3,7 +3,7 @@
 import pathlib
 
 from . import made_secrets
-from .findings import BINARIES, CALLERS, UPSTREAMS, config_maps, flatten, selects
+from .findings import BINARIES, CALLERS, UPSTREAMS, config_maps, flatten, ports_of, selects
 
 SECRETS = (pathlib.PurePosixPath("/run/secrets"), pathlib.PurePosixPath("/run/tls"), pathlib.PurePosixPath("/run/public-tls"))
 
@@ -16,11 +16,14 @@ def check(check, manifests, configs):
             check_volumes(check, manifests, name, pod, secrets)
             check_variables(check, name, pod, secrets)
             check_secret_files(check, name, pod, configs[name] or {}, secrets)
+            check_stores(check, name, configs[name] or {})
     check_accounts(check, manifests)
     check_upstreams(check, manifests)
     check_issuers(check, manifests)
     check_routes(check, manifests)
-    check_monitors(check, manifests)
+    check_listeners(check, manifests, secrets)
+    check_monitors(check, manifests, configs)
+    check_rights(check, manifests)
 
 
 def secrets_of(manifests):
@@ -50,7 +53,8 @@ def check_variables(check, name, pod, secrets):
     for container in (*pod.get("initContainers", ()), *pod["containers"]):
         for variable in container.get("env", ()):
             source = variable.get("valueFrom", {}).get("secretKeyRef")
-            known = not source or source["key"] in secrets.get(source["name"], ())
+            is_there = not source or source["key"] in secrets.get(source["name"], ())
+            known = is_there or source.get("optional")
             check.expect(known, f"accord-{name}: {variable['name']} is of {source}, which the guide does not make")
 
 
@@ -65,6 +69,17 @@ def check_secret_files(check, name, pod, config, secrets):
             for path in paths(value):
                 known = path.parent != pathlib.PurePosixPath(mount["mountPath"]) or path.name in secrets.get(secret, ())
                 check.expect(known, f"accord-{name}: {key} is {value}, and the Secret {secret} has no {path.name}")
+
+
+def check_stores(check, name, config):
+    """No store is called in plaintext: passwords go there, and what is kept."""
+    for key, value in flatten(config):
+        text = str(value)
+        if text.startswith("redis://"):
+            check.expect(False, f"accord-{name}: {key} is {value}, which goes in plaintext; write rediss://")
+        elif text.startswith(("postgres://", "postgresql://")):
+            verified = "sslmode=verify-full" in text.partition("?")[2].split("&")
+            check.expect(verified, f"accord-{name}: {key} is {value}, without sslmode=verify-full")
 
 
 def paths(value):
@@ -122,8 +137,43 @@ def check_routes(check, manifests):
             check.expect(right, f"{place}: {parent} listens for {hosts}, not for {route['spec']['hostnames']}")
 
 
-def check_monitors(check, manifests):
-    """Prometheus finds all three, at the port with their metrics."""
+def check_listeners(check, manifests, secrets):
+    """A listener that ends TLS shows a certificate, which an issuer of cert-manager writes or a Secret of the guide has."""
+    for gateway in manifests.of_kind("Gateway"):
+        annotations = gateway["metadata"].get("annotations", {})
+        is_issued = any(f"cert-manager.io/{issuer}" in annotations for issuer in ("issuer", "cluster-issuer"))
+        for listener in gateway["spec"]["listeners"]:
+            place = f"Gateway {gateway['metadata']['name']} {listener['name']}"
+            check.expect(listener["protocol"] == "HTTPS", f"{place}: speaks {listener['protocol']} to the world")
+            named = [it["name"] for it in listener.get("tls", {}).get("certificateRefs", ())]
+            check.expect(named, f"{place}: shows no certificate (certificateRefs)")
+            unknown = [it for it in named if not is_issued and it not in secrets]
+            check.expect(not unknown, f"{place}: nothing makes the certificates {unknown}")
+
+
+def check_rights(check, manifests):
+    """What may be asked of the API server, and by whom: endpoints are watched, in namespaces that a RoleBinding there names."""
+    for role in manifests.of_kind("ClusterRole", "Role"):
+        rights = [(it["apiGroups"], it["resources"], sorted(it["verbs"])) for it in role["rules"]]
+        wanted = [(["discovery.k8s.io"], ["endpointslices"], ["list", "watch"])]
+        check.expect(rights == wanted, f"{role['kind']} {role['metadata']['name']}: gives {rights}, and {wanted} is needed")
+    for binding in manifests.of_kind("ClusterRoleBinding", "RoleBinding"):
+        check.expect(False, f"{binding['kind']} {binding['metadata']['name']}: is the namespace's with the services to give")
+
+
+def check_monitors(check, manifests, configs):
+    """Prometheus finds all three, at the port and the path with their metrics."""
+    for monitor in manifests.of_kind("PodMonitor", "ServiceMonitor"):
+        endpoints = monitor["spec"].get("podMetricsEndpoints", monitor["spec"].get("endpoints"))
+        read = {it.get("path", "/metrics") for it in endpoints}
+        check.expect(read == {"/metrics"}, f"{monitor['kind']}: reads {sorted(read)}, and metrics are at /metrics")
+    for name in BINARIES:
+        workload, annotations = manifests.workload(name), {}
+        if workload and configs[name]:
+            annotations = workload["spec"]["template"]["metadata"].get("annotations", {})
+            wanted = {"prometheus.io/port": str(ports_of(configs[name])["admin"]), "prometheus.io/path": "/metrics"}
+            told = wanted.items() <= annotations.items()
+            check.expect(told, f"accord-{name}: its annotations tell Prometheus {annotations}, not {wanted}")
     for monitor in manifests.of_kind("PodMonitor"):
         found = [name for name in BINARIES if selects(monitor["spec"]["selector"], manifests.labels(name))]
         check.expect(found == list(BINARIES), f"PodMonitor: finds {found}")

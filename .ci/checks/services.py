@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from .findings import BINARIES, flatten, port_of, ports_of, selects
+from .findings import BINARIES, config_maps, flatten, port_of, ports_of, selects
 
 # The Services that everybody finds, each with the listener behind it. Headless are those whose callers balance calls.
 SERVED = (
@@ -12,6 +12,10 @@ SERVED = (
     ("cache", "accord-cache", "grpc"),
 )
 HEADLESS = ("accord-gateway-internal", "accord-auth", "accord-cache")
+# Where certificates are asked for, and of which binaries: all others of the same authority are kept out.
+CLIENTS = (("auth", "listen", ("gateway", "cache")), ("cache", "listen", ("gateway",)), ("gateway", "internal", ()))
+# The Service that a proxy calls without TLS (production.md, "What is plaintext").
+PLAIN = "accord-gateway"
 SECTIONS = {"grpc": "listen", "internal": "internal", "admin": "admin"}
 
 
@@ -22,6 +26,8 @@ def check(check, manifests, configs):
             check_standard(check, service_name, service, ports_of(configs[name]).get(listener), listener)
     for service in manifests.of_kind("Service"):
         check_service(check, manifests, service, configs)
+    check_plaintext(check, manifests)
+    check_clients(check, manifests, configs)
     check_workloads(check, manifests)
     for name in BINARIES:
         check_addresses(check, manifests, name, configs)
@@ -57,6 +63,38 @@ def check_service(check, manifests, service, configs):
         if spec.get("type", "ClusterIP") != "ClusterIP":
             public = owners[0] == "gateway" and port["targetPort"] == "grpc" and wanted == "https"
             check.expect(public, f"{place}: publishes {port['targetPort']} of {owners[0]} in {wanted}")
+
+
+def check_plaintext(check, manifests):
+    """Where certificates are on both sides, one way goes without TLS, which the guide names: a proxy's to the public listener."""
+    if not manifests.of_kind("Certificate"):
+        return
+    for service in manifests.of_kind("Service"):
+        plain = [it["name"] for it in service["spec"]["ports"] if it.get("appProtocol") == "kubernetes.io/h2c"]
+        is_public = service["metadata"]["name"] == PLAIN
+        check.expect(is_public or not plain, f"service {service['metadata']['name']}: {plain} is called in plaintext")
+    for route in manifests.of_kind("GRPCRoute", "HTTPRoute"):
+        backends = {it["name"] for rule in route["spec"]["rules"] for it in rule["backendRefs"]}
+        place = f"{route['kind']} {route['metadata']['name']}"
+        check.expect(backends == {PLAIN}, f"{place}: leads to {sorted(backends)}, and a proxy passes on to {PLAIN} alone")
+
+
+def check_clients(check, manifests, configs):
+    """A listener that asks for certificates lets in the binaries that call it, and none besides, by the names in their certificates."""
+    for name, listener, callers in CLIENTS:
+        tls = (configs[name] or {}).get(listener, {}).get("tls", {})
+        if "client_ca_file" not in tls or not manifests.of_kind("Certificate"):
+            continue
+        place, file = f"accord-{name} {listener}", tls.get("client_names_file", "")
+        sources = [manifests.get("ConfigMap", it) for volume in manifests.pod(name)["volumes"] for it in config_maps(volume)]
+        texts = [it["data"][file.rpartition("/")[2]] for it in sources if it and file.rpartition("/")[2] in it.get("data", {})]
+        if not check.expect(len(texts) == 1, f"{place}: lets in whoever the authority has signed (client_names_file {file!r})"):
+            continue
+        listed = {line.strip().removeprefix("dns:") for line in texts[0].splitlines()}
+        for caller in BINARIES:
+            names = (manifests.get("Certificate", f"accord-{caller}") or {"spec": {"dnsNames": []}})["spec"]["dnsNames"]
+            is_in = bool(listed & set(names))
+            check.expect(is_in == (caller in callers), f"{place}: {'lets in' if is_in else 'keeps out'} accord-{caller}")
 
 
 def check_workloads(check, manifests):

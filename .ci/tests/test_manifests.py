@@ -1,6 +1,7 @@
 """Each check of manifests refuses what it is there for: the production manifests are broken in one place, and the place is told.
 
-Asks the environment: MANIFESTS (what kustomize built of the overlay production, with Gateway API and monitors), BINARIES,
+Asks the environment: MANIFESTS (what kustomize built of the overlay production, with Gateway API, rights to
+endpoints, and monitors), BINARIES,
 DESCRIPTORS, and CUSTOM_KINDS, as in `.ci/run`.
 """
 
@@ -93,7 +94,7 @@ BROKEN = {
         "is killed after 30 s",
     ),
     "unknown_configuration_key": (
-        lambda it: config_text(it, "production.toml", "password_file", "pasword_file"),
+        lambda it: config_text(it, "production.toml", "token_key_file", "token_key_fyle"),
         "accord-cache refuses it",
     ),
     "configuration_that_check_refuses": (
@@ -117,7 +118,7 @@ BROKEN = {
         "has no token-key",
     ),
     "variable_of_a_key_that_the_secret_lacks": (
-        lambda it: variable(it, "auth", "PGPASSWORD")["valueFrom"]["secretKeyRef"].update(key="password"),
+        lambda it: container(it, "cache")["env"].append({"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "accord-cache", "key": "password"}}}),
         "which the guide does not make",
     ),
     "config_map_that_is_not_there": (
@@ -140,9 +141,57 @@ BROKEN = {
         lambda it: container(it, "cache")["resources"].pop("limits"),
         "has no limit of memory",
     ),
+    "memory_that_the_gateways_budgets_exceed": (
+        lambda it: container(it, "gateway")["resources"]["limits"].update(memory="256Mi"),
+        "has 256Mi of memory, and may hold 402653184 bytes",
+    ),
+    "memory_that_the_caches_answers_exceed": (
+        lambda it: container(it, "cache")["resources"]["limits"].update(memory="300Mi"),
+        "has 300Mi of memory, and may hold 335544320 bytes",
+    ),
+    "token_of_the_api_server_that_nobody_needs": (
+        lambda it: pod(it, "auth").pop("automountServiceAccountToken"),
+        "has a token of the API server, and does not ask it",
+    ),
+    "every_system_call": (
+        lambda it: pod(it, "cache")["securityContext"].pop("seccompProfile"),
+        "may make every system call (seccompProfile None)",
+    ),
     "image_without_version": (
         lambda it: container(it, "cache").update(image="accord-cache"),
         "runs accord-cache, not accord-cache:",
+    ),
+    "listener_that_lets_in_whoever_is_signed": (
+        lambda it: container(it, "cache")["env"].remove(variable(it, "cache", "ACCORD_CACHE__LISTEN__TLS__CLIENT_NAMES_FILE")),
+        "accord-cache listen: lets in whoever the authority has signed",
+    ),
+    "caller_that_is_kept_out": (
+        lambda it: it.get("ConfigMap", "accord-clients")["data"].update(auth="dns:accord-gateway\n"),
+        "accord-auth listen: keeps out accord-cache",
+    ),
+    "neighbour_that_has_no_business_there": (
+        lambda it: it.get("ConfigMap", "accord-clients")["data"].update(cache="dns:accord-gateway\ndns:accord-auth\n"),
+        "accord-cache listen: lets in accord-auth",
+    ),
+    "list_of_clients_that_can_not_be_read": (
+        lambda it: it.get("ConfigMap", "accord-clients")["data"].update(gateway="everybody\n"),
+        "line 1 is no name of a client",
+    ),
+    "second_level_in_plaintext": (
+        lambda it: config_text(it, "production.toml", "rediss://valkey.stores:6379\"\npassword_file", "redis://valkey.stores:6379\"\npassword_file"),
+        "which goes in plaintext; write rediss://",
+    ),
+    "store_that_is_not_verified": (
+        lambda it: config_text(it, "production.toml", "accord_auth?sslmode=verify-full", "accord_auth?sslmode=require"),
+        "without sslmode=verify-full",
+    ),
+    "route_of_a_proxy_to_another_service": (
+        lambda it: it.get("GRPCRoute", "accord")["spec"]["rules"][0]["backendRefs"][0].update(name="accord-auth", port=8090),
+        "leads to ['accord-auth'], and a proxy passes on to accord-gateway alone",
+    ),
+    "service_in_plaintext_beside_certificates": (
+        lambda it: it.get("Service", "accord-cache")["spec"]["ports"][0].update(appProtocol="kubernetes.io/h2c"),
+        "service accord-cache: ['grpc'] is called in plaintext",
     ),
     "certificate_for_another_name": (
         lambda it: it.get("Certificate", "accord-auth")["spec"].update(dnsNames=["auth"]),
@@ -200,6 +249,10 @@ BROKEN = {
         lambda it: it.workload("auth")["spec"].update(minReadySeconds=5),
         "goes on 5 s after a pod is ready",
     ),
+    "rollout_of_caches_that_keep_nothing_yet": (
+        lambda it: it.workload("cache")["spec"].pop("minReadySeconds"),
+        "goes on 0 s after a pod is ready, which keeps nothing for a lease of 1 s",
+    ),
     "upstreams_that_the_cache_has_of_its_own": (
         lambda it: [v for v in pod(it, "cache")["volumes"] if "projected" in v][0]["projected"]["sources"].pop(),
         "should hold upstreams.toml",
@@ -211,6 +264,42 @@ BROKEN = {
     "route_of_a_host_that_nobody_listens_for": (
         lambda it: it.get("HTTPRoute", "accord")["spec"].update(hostnames=["other.example.com"]),
         "not for ['other.example.com']",
+    ),
+    "listener_without_a_certificate": (
+        lambda it: it.get("Gateway", "accord")["spec"]["listeners"][0]["tls"].pop("certificateRefs"),
+        "Gateway accord https: shows no certificate",
+    ),
+    "listener_with_a_certificate_that_nobody_makes": (
+        lambda it: it.get("Gateway", "accord")["metadata"].pop("annotations"),
+        "nothing makes the certificates ['accord-gateway-grpc-tls']",
+    ),
+    "listener_without_tls": (
+        lambda it: it.get("Gateway", "accord")["spec"]["listeners"][1].update(protocol="HTTP"),
+        "Gateway accord grpc: speaks HTTP to the world",
+    ),
+    "right_to_more_than_endpoints": (
+        lambda it: it.get("ClusterRole", "accord-endpoint-slices")["rules"][0]["resources"].append("secrets"),
+        "ClusterRole accord-endpoint-slices: gives",
+    ),
+    "right_to_change_endpoints": (
+        lambda it: it.get("ClusterRole", "accord-endpoint-slices")["rules"][0]["verbs"].append("update"),
+        "ClusterRole accord-endpoint-slices: gives",
+    ),
+    "right_in_every_namespace": (
+        lambda it: it.documents.append({"kind": "ClusterRoleBinding", "metadata": {"name": "accord"}}),
+        "ClusterRoleBinding accord: is the namespace's",
+    ),
+    "pod_monitor_of_another_path": (
+        lambda it: it.get("PodMonitor", "accord")["spec"]["podMetricsEndpoints"][0].update(path="/stats"),
+        "PodMonitor: reads ['/stats']",
+    ),
+    "service_monitor_of_another_path": (
+        lambda it: it.get("ServiceMonitor", "accord")["spec"]["endpoints"][0].update(path="/stats"),
+        "ServiceMonitor: reads ['/stats']",
+    ),
+    "annotation_of_another_port": (
+        lambda it: it.workload("auth")["spec"]["template"]["metadata"]["annotations"].update({"prometheus.io/port": "8090"}),
+        "accord-auth: its annotations tell Prometheus",
     ),
     "pod_monitor_of_another_port": (
         lambda it: it.get("PodMonitor", "accord")["spec"]["podMetricsEndpoints"][0].update(port="grpc"),
@@ -269,6 +358,18 @@ BROKEN = {
         lambda it: without(it, "NetworkPolicy", "accord-dns"),
         "auth can't reach outside at port 53",
     ),
+    "names_are_not_resolved_by_udp": (
+        lambda it: rules(it, "accord-dns", "egress")[0]["ports"][0].update(protocol="TCP"),
+        "cache can't reach outside at port 53/UDP",
+    ),
+    "way_of_another_protocol": (
+        lambda it: rules(it, "accord-auth", "ingress")[0]["ports"][0].update(protocol="UDP"),
+        "gateway can't reach auth at port 8090",
+    ),
+    "traces_are_sent_nowhere": (
+        lambda it: without(it, "NetworkPolicy", "accord-collector"),
+        "auth can't reach collector at port 4317",
+    ),
     "nothing_limits_the_cache": (
         lambda it: it.get("NetworkPolicy", "accord-cache")["spec"].update(policyTypes=["Egress"]),
         "nothing limits the ingress of accord-cache",
@@ -305,6 +406,9 @@ class Schemas(unittest.TestCase):
     def found(self, kind, name, change):
         document = copy.deepcopy(WHOLE.get(kind, name))
         change(document)
+        return self.findings(document)
+
+    def findings(self, document):
         return schemas.findings_of([("place", document)], pathlib.Path(os.environ["CUSTOM_KINDS"]))[0]
 
     def test_unknown_field_of_kubernetes_is_refused(self):
@@ -320,6 +424,28 @@ class Schemas(unittest.TestCase):
     def test_value_out_of_range_is_refused(self):
         change = lambda it: it["spec"]["rules"][0]["backendRefs"][0].update(port=70000)
         self.assertTrue(self.found("GRPCRoute", "accord", change))
+
+    def test_backend_tls_policy_is_held_against_its_published_schema(self):
+        """No manifest has one: users of the Gateway API may add it."""
+        policy = {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "BackendTLSPolicy",
+            "metadata": {"name": "accord-gateway", "namespace": "accord"},
+            "spec": {
+                "targetRefs": [{"group": "", "kind": "Service", "name": "accord-gateway"}],
+                "validation": {"hostname": "api.example.com", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "authority"}]},
+            },
+        }
+        self.assertEqual(self.findings(policy), [])
+        for change in (
+            lambda it: it["spec"].pop("targetRefs"),
+            lambda it: it["spec"]["validation"].pop("hostname"),
+            lambda it: it["spec"]["validation"].update(certificateRefs=[]),
+            lambda it: it["spec"]["targetRefs"][0].update(port=8080),
+        ):
+            broken = copy.deepcopy(policy)
+            change(broken)
+            self.assertTrue(self.findings(broken), broken)
 
     def test_unknown_kind_is_refused(self):
         self.assertTrue(self.found("Service", "accord-auth", lambda it: it.update(kind="Servise")))

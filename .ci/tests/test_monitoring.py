@@ -6,7 +6,7 @@ import monitoring
 from checks import metrics
 from checks.findings import Findings
 
-KNOWN = {**metrics.documented(), "accord:calls:rate5m": set()}
+KNOWN = {**metrics.documented(), "accord:calls:rate5m": {"method_class"}}
 ALERT = {"alert": "AccordRestarts", "labels": {"severity": "ticket"}, "annotations": {"runbook_url": "deploy/guide/runbooks/restarts.md"}}
 
 
@@ -29,12 +29,33 @@ class Expressions(unittest.TestCase):
         self.assertEqual(of_expression('histogram_quantile(0.9, sum by (le) (rate(accord_cache_load_duration_seconds_bucket[5m])))'), [])
 
     def test_unknown_metric_is_told(self):
-        self.assertEqual(of_expression("accord_gateway_calls_activ > 1"), ["place: there is no metric accord_gateway_calls_activ"])
+        self.assertEqual(of_expression("accord_gateway_calls_activ > 1"), ["place: there is no series accord_gateway_calls_activ"])
+
+    def test_histogram_without_its_ending_is_told(self):
+        self.assertEqual(of_expression("accord_cache_load_duration_seconds > 1"), ["place: there is no series accord_cache_load_duration_seconds"])
 
     def test_label_that_the_metric_lacks_is_told(self):
-        self.assertIn("has the label uptream", of_expression('accord_upstream_endpoints{uptream="a"}')[0])
-        self.assertIn("has the label method", of_expression("sum by (method) (accord_upstream_endpoints)")[0])
+        self.assertEqual(of_expression('accord_upstream_endpoints{uptream="a"}'), ["place: accord_upstream_endpoints has not the label uptream"])
+        self.assertEqual(of_expression("sum by (method) (accord_upstream_endpoints)"), ["place: accord_upstream_endpoints has not the label method"])
 
+    def test_label_of_another_metric_of_the_expression_is_told(self):
+        expression = 'accord_upstream_endpoints{cause="a"} / on (upstream) accord_upstream_ejections_total{cause="a"}'
+        self.assertEqual(of_expression(expression), ["place: accord_upstream_endpoints has not the label cause"])
+        expression = "sum by (cause) (accord_upstream_endpoints) / sum by (cause) (accord_upstream_ejections_total)"
+        self.assertEqual(of_expression(expression), ["place: accord_upstream_endpoints has not the label cause"])
+        self.assertEqual(of_expression("accord_build_info * on (upstream) accord_upstream_endpoints"), ["place: accord_build_info has not the label upstream"])
+
+    def test_label_that_the_expression_makes_is_accepted(self):
+        self.assertEqual(of_expression('sum by (kind) (label_replace(accord_build_info, "kind", "a", "", ""))'), [])
+
+    def test_label_of_a_variable_that_its_metric_lacks_is_told(self):
+        self.assertEqual(of_expression("label_values(accord_upstream_endpoints, upstream)"), [])
+        self.assertEqual(of_expression("label_values(accord_upstream_endpoints, cause)"), ["place: accord_upstream_endpoints has not the label cause"])
+
+    def test_queries_on_a_page_are_found_and_code_is_not(self):
+        text = "Ask `sum by (a) (rate(accord_x_total[5m]))`, not `sum`.\n\n```rust\n`max by (b) (c)`\n```\n\n```promql\nmax(accord_y) > 1\n```\n"
+        found = list(monitoring.shown_queries("page.md", text))
+        self.assertEqual(found, [("page.md:1", "sum by (a) (rate(accord_x_total[5m]))"), ("page.md:7", "max(accord_y) > 1")])
 
     def test_query_that_prometheus_can_not_read_is_told(self):
         check = Findings()
@@ -59,20 +80,29 @@ class Alerts(unittest.TestCase):
         self.assertIn("is of severity info", of_alert(labels={"severity": "info"})[0])
 
 
-class Tables(unittest.TestCase):
-    def test_metric_without_a_row_is_told(self):
-        check, in_code = Findings(), metrics.in_code
-        self.addCleanup(setattr, metrics, "in_code", in_code)
-        metrics.in_code = lambda: in_code() | {"accord.new"}
-        metrics.check(check)
-        self.assertEqual(check.findings, ["a metric is not in the guide's tables: accord.new"])
+class Tried(unittest.TestCase):
+    RULES = {"groups": [{"rules": [{"record": "accord:a", "expr": "accord_a"}, {"alert": "A", "expr": "accord:a > 1", "labels": {"severity": "page"}}]}]}
 
-    def test_row_without_a_metric_is_told(self):
-        check, in_code = Findings(), metrics.in_code
-        self.addCleanup(setattr, metrics, "in_code", in_code)
-        metrics.in_code = lambda: in_code() - {"accord.cache.reads"}
-        metrics.check(check)
-        self.assertEqual(check.findings, ["the guide's table has a metric that no code makes: accord.cache.reads"])
+    def of_tests(self, *tests):
+        check = Findings()
+        tests = [{"input_series": [{"series": f'{name}{{a="b"}}'}], "promql_expr_test": [asked]} for name, asked in tests]
+        monitoring.check_tried(check, self.RULES, tests)
+        return check.findings
+
+    def asked(self, *fired, expression='ALERTS{alertstate="firing"}'):
+        return {"expr": expression, "exp_samples": [{"labels": f'ALERTS{{alertname="A", severity="{severity}"}}'} for severity in fired]}
+
+    def test_alert_that_fires_and_stays_quiet_is_accepted(self):
+        self.assertEqual(self.of_tests(("accord_a", self.asked("page")), ("accord_a", self.asked())), [])
+
+    def test_alert_that_never_fires_is_told(self):
+        self.assertEqual(self.of_tests(("accord_a", self.asked("ticket"))), ["no test has the alert fire: alertname=A severity=page"])
+
+    def test_alert_that_is_never_quiet_on_what_it_asks_for_is_told(self):
+        told = ["no test has the alert stay quiet on what it asks for: alertname=A severity=page"]
+        self.assertEqual(self.of_tests(("accord_a", self.asked("page")), ("accord_b", self.asked())), told)
+        left_out = self.asked(expression='ALERTS{alertname!="A"}')
+        self.assertEqual(self.of_tests(("accord_a", self.asked("page")), ("accord_a", left_out)), told)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,2 @@
+cp -r "$ROOT/deploy" .
+rm -rf deploy/secrets
